@@ -1,0 +1,56 @@
+// A many-readers, one-writer gate that lets a waiting writer in first.
+//
+// std::shared_mutex on glibc prefers readers: under eight searching threads a writer could wait for ever. Here a
+// writer that waits closes the door to new readers, so a commit is delayed by the searches in flight and no others.
+// Invariants: (1) readers_ > 0 excludes writing_; (2) while writers_waiting_ > 0 no reader enters.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+
+namespace vsearch {
+
+class Gate {
+public:
+    void enter_shared() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [this] { return !writing_ && writers_waiting_ == 0; });
+        ++readers_;
+    }
+    void leave_shared() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (--readers_ == 0 && writers_waiting_ > 0) changed_.notify_all();
+    }
+    void enter_exclusive() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        ++writers_waiting_;
+        changed_.wait(lock, [this] { return !writing_ && readers_ == 0; });
+        --writers_waiting_;
+        writing_ = true;
+    }
+    void leave_exclusive() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        writing_ = false;
+        changed_.notify_all();
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    int readers_ = 0;
+    int writers_waiting_ = 0;
+    bool writing_ = false;
+};
+
+class SharedPass {
+public:
+    explicit SharedPass(Gate& gate) : gate_(gate) { gate_.enter_shared(); }
+    ~SharedPass() { gate_.leave_shared(); }
+    SharedPass(const SharedPass&) = delete;
+    SharedPass& operator=(const SharedPass&) = delete;
+
+private:
+    Gate& gate_;
+};
+
+}  // namespace vsearch
