@@ -1,0 +1,13 @@
+// The AVX2 unit (with FMA, F16C, BMI2, POPCNT): Haswell and Zen and later.
+#include "kernels/avx2/codes.hpp"
+#include "kernels/avx2/distance.hpp"
+#include "kernels/table.hpp"
+
+namespace vsearch {
+
+void install_avx2(KernelTable& table) {
+    avx2::install_distance(table);
+    avx2::install_codes(table);
+}
+
+}  // namespace vsearch
