@@ -1,0 +1,250 @@
+// Code kernels, AVX2. Same results as kernels/scalar/codes.hpp, bit for bit.
+//
+// What bounds the loops (Zen 3: 2 shuffles, 3 vector ALU operations and 2 loads a cycle):
+//   fastscan    vpshufb (latency 1, 2 a cycle) and the 16-bit additions: about 13 instructions for 8 dims of 32 vectors
+//   dot_planes  vpmaddubsw + vpmaddwd (2 a cycle): about 8 instructions for 64 dims of a 4-bit plane
+//   fht_f32     loads and stores of L1; the three smallest stages stay in a register
+// Floating-point results use separate multiply and add, never FMA, so that all units agree to the last bit.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/table.hpp"
+
+namespace vsearch::avx2 {
+namespace {
+
+inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+// Sums of 8 vectors each, in vector order: {0..7}, {8..15}, {16..23}, {24..31} as uint16.
+struct FastscanSums {
+    __m128i part[4];
+};
+
+inline __m128i fold_lanes(__m256i x) { return _mm_add_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
+
+inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    // `whole` adds 16-bit words of two bytes (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
+    __m256i whole_low = _mm256_setzero_si256(), odd_low = whole_low, whole_high = whole_low, odd_high = whole_low;
+    for (std::size_t g = 0; g < groups; g += 2) {
+        const __m256i pair = load256(codes + g * 16);
+        const __m256i table = load256(lut + g * 16);
+        const __m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(pair, nibble));
+        const __m256i high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pair, 4), nibble));
+        whole_low = _mm256_add_epi16(whole_low, low);
+        odd_low = _mm256_add_epi16(odd_low, _mm256_srli_epi16(low, 8));
+        whole_high = _mm256_add_epi16(whole_high, high);
+        odd_high = _mm256_add_epi16(odd_high, _mm256_srli_epi16(high, 8));
+    }
+    const __m256i even_low = _mm256_sub_epi16(whole_low, _mm256_slli_epi16(odd_low, 8));
+    const __m256i even_high = _mm256_sub_epi16(whole_high, _mm256_slli_epi16(odd_high, 8));
+    return {{fold_lanes(even_low), fold_lanes(odd_low), fold_lanes(even_high), fold_lanes(odd_high)}};
+}
+
+void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint16_t* sums) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    for (int i = 0; i < 4; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + 8 * i), s.part[i]);
+}
+
+std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
+                             const float* rescale, float scale, float offset, float threshold, float* bounds) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    const __m256 scale8 = _mm256_set1_ps(scale), offset8 = _mm256_set1_ps(offset), limit8 = _mm256_set1_ps(threshold);
+    std::uint32_t mask = 0;
+    for (int i = 0; i < 4; ++i) {
+        const __m256 sum = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(s.part[i]));
+        const __m256 dot = _mm256_add_ps(_mm256_mul_ps(scale8, sum), offset8);
+        const __m256 bound = _mm256_add_ps(_mm256_loadu_ps(add + 8 * i), _mm256_mul_ps(_mm256_loadu_ps(rescale + 8 * i), dot));
+        _mm256_storeu_ps(bounds + 8 * i, bound);
+        mask |= static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(bound, limit8, _CMP_LT_OQ))) << (8 * i);
+    }
+    return mask;
+}
+
+// The three plane products below return int16 pair sums of 64 dims; |sum| <= 2 * 2 * 15 * 127 fits.
+inline __m256i plane4(const std::uint8_t* plane, const std::int8_t* query) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const __m256i bytes = load256(plane);
+    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(bytes, nibble), load256(query));
+    const __m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble), load256(query + 32));
+    return _mm256_add_epi16(low, high);
+}
+
+inline __m256i plane2(const std::uint8_t* plane, const std::int8_t* query) {
+    const __m256i two_bits = _mm256_set1_epi8(3);
+    const __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(plane)));
+    const __m256i shifted = _mm256_srlv_epi64(twice, _mm256_setr_epi64x(0, 0, 2, 2));  // upper lane: dims 16..31
+    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(shifted, two_bits), load256(query));
+    const __m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(shifted, 4), two_bits), load256(query + 32));
+    return _mm256_add_epi16(low, high);
+}
+
+inline __m256i bits_to_bytes(std::uint32_t bits) {
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), spread);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), select);
+}
+
+inline __m256i plane1(const std::uint8_t* plane, const std::int8_t* query) {
+    std::uint32_t words[2];
+    std::memcpy(words, plane, sizeof(words));
+    const __m256i ones = _mm256_set1_epi8(1);
+    const __m256i low = _mm256_maddubs_epi16(ones, _mm256_and_si256(bits_to_bytes(words[0]), load256(query)));
+    const __m256i high = _mm256_maddubs_epi16(ones, _mm256_and_si256(bits_to_bytes(words[1]), load256(query + 32)));
+    return _mm256_add_epi16(low, high);
+}
+
+inline std::int32_t sum_epi32(__m256i x) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    return _mm_cvtsi128_si32(s);
+}
+
+template <int kBits>
+std::int32_t dot_planes_of(const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+    __m256i total = _mm256_setzero_si256();
+    for (std::size_t c = 0; c < chunks; ++c, query += 64) {
+        if constexpr (kBits >= 4) {
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane4(code, query), _mm256_set1_epi16(1)));
+            code += 32;
+        }
+        if constexpr (kBits == 8) {
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane4(code, query), _mm256_set1_epi16(16)));
+            code += 32;
+        }
+        if constexpr (kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7) {
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane2(code, query), _mm256_set1_epi16(kBits >= 4 ? 16 : 1)));
+            code += 16;
+        }
+        if constexpr (kBits % 2 == 1) {
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane1(code, query), _mm256_set1_epi16(1 << (kBits - 1))));
+            code += 8;
+        }
+    }
+    return sum_epi32(total);
+}
+
+std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+    switch (bits) {
+        case 1: return dot_planes_of<1>(code, query, chunks);
+        case 2: return dot_planes_of<2>(code, query, chunks);
+        case 3: return dot_planes_of<3>(code, query, chunks);
+        case 4: return dot_planes_of<4>(code, query, chunks);
+        case 5: return dot_planes_of<5>(code, query, chunks);
+        case 6: return dot_planes_of<6>(code, query, chunks);
+        case 7: return dot_planes_of<7>(code, query, chunks);
+        default: return dot_planes_of<8>(code, query, chunks);
+    }
+}
+
+std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
+    std::uint64_t sum = 0;
+    for (int b = 0; b < bits; ++b, planes += words) {
+        std::uint64_t ones = 0;
+        for (std::size_t w = 0; w < words; ++w) ones += static_cast<std::uint64_t>(_mm_popcnt_u64(code[w] & planes[w]));
+        sum += ones << b;
+    }
+    return static_cast<std::uint32_t>(sum);
+}
+
+void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, rows += words) {
+        std::uint64_t sum = 0;
+        for (std::size_t w = 0; w < words; ++w) sum += static_cast<std::uint64_t>(_mm_popcnt_u64(query[w] ^ rows[w]));
+        out[i] = static_cast<std::uint32_t>(sum);
+    }
+}
+
+// Stages 1, 2 and 4 inside one register of 8 consecutive values: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
+inline __m256 fht8(__m256 x) {
+    const __m256 odd = _mm256_setr_ps(0.f, -0.f, 0.f, -0.f, 0.f, -0.f, 0.f, -0.f);
+    const __m256 upper_pair = _mm256_setr_ps(0.f, 0.f, -0.f, -0.f, 0.f, 0.f, -0.f, -0.f);
+    const __m256 upper_half = _mm256_setr_ps(0.f, 0.f, 0.f, 0.f, -0.f, -0.f, -0.f, -0.f);
+    x = _mm256_add_ps(_mm256_permute_ps(x, 0xb1), _mm256_xor_ps(x, odd));
+    x = _mm256_add_ps(_mm256_permute_ps(x, 0x4e), _mm256_xor_ps(x, upper_pair));
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, x, 0x01), _mm256_xor_ps(x, upper_half));
+}
+
+inline void fht_small(float* x, std::size_t n) {
+    for (std::size_t half = 1; half < n; half *= 2) {
+        for (std::size_t start = 0; start < n; start += 2 * half) {
+            for (std::size_t j = start; j < start + half; ++j) {
+                const float a = x[j], b = x[j + half];
+                x[j] = a + b;
+                x[j + half] = a - b;
+            }
+        }
+    }
+}
+
+void fht_f32(float* x, std::size_t n) {
+    if (n < 8) return fht_small(x, n);
+    for (std::size_t i = 0; i < n; i += 8) _mm256_storeu_ps(x + i, fht8(_mm256_loadu_ps(x + i)));
+    std::size_t half = 8;
+    for (; 4 * half <= n; half *= 4) {  // two stages in one pass over memory
+        for (std::size_t start = 0; start < n; start += 4 * half) {
+            for (std::size_t j = start; j < start + half; j += 8) {
+                const __m256 a = _mm256_loadu_ps(x + j), b = _mm256_loadu_ps(x + j + half);
+                const __m256 c = _mm256_loadu_ps(x + j + 2 * half), d = _mm256_loadu_ps(x + j + 3 * half);
+                const __m256 ab = _mm256_add_ps(a, b), a_b = _mm256_sub_ps(a, b);
+                const __m256 cd = _mm256_add_ps(c, d), c_d = _mm256_sub_ps(c, d);
+                _mm256_storeu_ps(x + j, _mm256_add_ps(ab, cd));
+                _mm256_storeu_ps(x + j + half, _mm256_add_ps(a_b, c_d));
+                _mm256_storeu_ps(x + j + 2 * half, _mm256_sub_ps(ab, cd));
+                _mm256_storeu_ps(x + j + 3 * half, _mm256_sub_ps(a_b, c_d));
+            }
+        }
+    }
+    for (; half < n; half *= 2) {
+        for (std::size_t start = 0; start < n; start += 2 * half) {
+            for (std::size_t j = start; j < start + half; j += 8) {
+                const __m256 a = _mm256_loadu_ps(x + j), b = _mm256_loadu_ps(x + j + half);
+                _mm256_storeu_ps(x + j, _mm256_add_ps(a, b));
+                _mm256_storeu_ps(x + j + half, _mm256_sub_ps(a, b));
+            }
+        }
+    }
+}
+
+// Folds 16 partial sums held as lanes 0..7 and 8..15, in the order of scalar::fold16.
+inline float fold16(__m256 low, __m256 high) {
+    const __m256 eight = _mm256_add_ps(low, high);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
+}
+
+void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
+    const __m256 step8 = _mm256_set1_ps(inverse_step), top8 = _mm256_set1_ps(top), half8 = _mm256_set1_ps(0.5f);
+    __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, norms[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (std::size_t j = 0; j < d; j += 16) {
+        for (std::size_t h = 0; h < 2; ++h) {
+            const __m256 a = _mm256_loadu_ps(magnitude + j + 8 * h);
+            const __m256 scaled = _mm256_min_ps(_mm256_mul_ps(a, step8), top8);
+            const __m256 level = _mm256_add_ps(_mm256_round_ps(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC), half8);
+            dots[h] = _mm256_add_ps(dots[h], _mm256_mul_ps(a, level));
+            norms[h] = _mm256_add_ps(norms[h], _mm256_mul_ps(level, level));
+        }
+    }
+    *dot = fold16(dots[0], dots[1]);
+    *norm = fold16(norms[0], norms[1]);
+}
+
+}  // namespace
+
+inline void install_codes(KernelTable& table) {
+    table.fastscan = fastscan;
+    table.fastscan_bound = fastscan_bound;
+    table.dot_planes = dot_planes;
+    table.popcount_planes = popcount_planes;
+    table.hamming = hamming;
+    table.fht_f32 = fht_f32;
+    table.grid_score = grid_score;
+}
+
+}  // namespace vsearch::avx2

@@ -1,0 +1,131 @@
+// Code kernels, scalar: the reference for every other unit. Layouts: quantize/block.hpp, quantize/planes.hpp.
+//
+// Kernels include nothing from quantize/, so the two layouts are restated here in the loops that walk them.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/table.hpp"
+
+namespace vsearch::scalar {
+namespace {
+
+void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint16_t* sums) {
+    std::uint32_t total[32] = {};
+    for (std::size_t g = 0; g < groups; ++g) {
+        for (std::size_t j = 0; j < 16; ++j) {
+            const std::size_t v = j % 2 == 0 ? j / 2 : 8 + j / 2;
+            const std::uint8_t pair = codes[g * 16 + j];
+            total[v] += lut[g * 16 + (pair & 15)];
+            total[v + 16] += lut[g * 16 + (pair >> 4)];
+        }
+    }
+    for (std::size_t v = 0; v < 32; ++v) sums[v] = static_cast<std::uint16_t>(total[v]);
+}
+
+std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
+                             const float* rescale, float scale, float offset, float threshold, float* bounds) {
+    std::uint16_t sums[32];
+    fastscan(codes, lut, groups, sums);
+    std::uint32_t mask = 0;
+    for (std::size_t v = 0; v < 32; ++v) {
+        const float dot = scale * static_cast<float>(sums[v]) + offset;
+        bounds[v] = add[v] + rescale[v] * dot;
+        mask |= static_cast<std::uint32_t>(bounds[v] < threshold) << v;
+    }
+    return mask;
+}
+
+std::int32_t dot_plane(int width, const std::uint8_t* plane, const std::int8_t* query) {
+    std::int32_t sum = 0;
+    for (std::size_t r = 0; r < 64; ++r) {
+        const std::size_t stride = static_cast<std::size_t>(8 * width);
+        const unsigned byte = width == 1 ? plane[r / 8] : plane[r % stride];
+        const unsigned at = width == 1 ? static_cast<unsigned>(r % 8) : static_cast<unsigned>(r / stride) * static_cast<unsigned>(width);
+        sum += static_cast<std::int32_t>((byte >> at) & ((1u << width) - 1u)) * query[r];
+    }
+    return sum;
+}
+
+std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+    std::int32_t sum = 0;
+    for (std::size_t c = 0; c < chunks; ++c, query += 64) {
+        for (int shift = 0; shift < bits;) {
+            const int width = bits - shift >= 4 ? 4 : bits - shift >= 2 ? 2 : 1;
+            sum += dot_plane(width, code, query) * (1 << shift);
+            code += 8 * width;
+            shift += width;
+        }
+    }
+    return sum;
+}
+
+std::uint32_t popcount64(std::uint64_t x) {
+    x = x - ((x >> 1) & 0x5555555555555555ull);
+    x = (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
+    return static_cast<std::uint32_t>((((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full) * 0x0101010101010101ull) >> 56);
+}
+
+std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
+    std::uint32_t sum = 0;
+    for (int b = 0; b < bits; ++b) {
+        std::uint32_t ones = 0;
+        for (std::size_t w = 0; w < words; ++w) ones += popcount64(code[w] & planes[static_cast<std::size_t>(b) * words + w]);
+        sum += ones << b;
+    }
+    return sum;
+}
+
+void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (std::size_t i = 0; i < n; ++i) {
+        std::uint32_t sum = 0;
+        for (std::size_t w = 0; w < words; ++w) sum += popcount64(query[w] ^ rows[i * words + w]);
+        out[i] = sum;
+    }
+}
+
+void fht_f32(float* x, std::size_t n) {
+    for (std::size_t half = 1; half < n; half *= 2) {
+        for (std::size_t start = 0; start < n; start += 2 * half) {
+            for (std::size_t j = start; j < start + half; ++j) {
+                const float a = x[j], b = x[j + half];
+                x[j] = a + b;
+                x[j + half] = a - b;
+            }
+        }
+    }
+}
+
+// Sixteen partial sums, folded as a tree: the order every unit keeps, so that all units choose the same code.
+float fold16(float* lane) {
+    for (std::size_t width = 8; width > 0; width /= 2)
+        for (std::size_t i = 0; i < width; ++i) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
+    float dots[16] = {}, norms[16] = {};
+    for (std::size_t j = 0; j < d; ++j) {
+        const float scaled = magnitude[j] * inverse_step;
+        const float level = std::trunc(scaled < top ? scaled : top) + 0.5f;  // magnitudes are >= 0: trunc is floor
+        dots[j % 16] += magnitude[j] * level;
+        norms[j % 16] += level * level;
+    }
+    *dot = fold16(dots);
+    *norm = fold16(norms);
+}
+
+}  // namespace
+
+inline void install_codes(KernelTable& table) {
+    table.fastscan = fastscan;
+    table.fastscan_bound = fastscan_bound;
+    table.dot_planes = dot_planes;
+    table.popcount_planes = popcount_planes;
+    table.hamming = hamming;
+    table.fht_f32 = fht_f32;
+    table.grid_score = grid_score;
+}
+
+}  // namespace vsearch::scalar
