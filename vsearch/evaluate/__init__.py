@@ -9,21 +9,28 @@ write_report("report.html", ...)                      one HTML file that needs n
 
 from __future__ import annotations
 
+from vsearch.evaluate.figures import recall_figure
 from vsearch.evaluate.pareto import pareto, qps_at
 from vsearch.evaluate.recall import Truth, id_recall, recall_at_k
+from vsearch.evaluate.report import Answer, Table, machine_facts, write_report
 from vsearch.evaluate.sweep import Point, default_efforts, sweep, sweep_all
 from vsearch.evaluate.truth import ground_truth, pair_distances
 
 __all__ = [
+    "Answer",
     "Point",
+    "Table",
     "Truth",
     "default_efforts",
     "ground_truth",
     "id_recall",
+    "machine_facts",
     "pair_distances",
     "pareto",
     "qps_at",
     "recall_at_k",
+    "recall_figure",
     "sweep",
     "sweep_all",
+    "write_report",
 ]
