@@ -1,13 +1,11 @@
-// The k nearest seen so far, ordered by (distance, id), with the k-th distance at hand for pruning.
+// The k best candidates seen so far, ordered by (distance, id).
 //
-// Small k: a sorted array, inserted into from the back. Large k: a binary heap with the worst on top, sorted once at
-// the end. Both keep the same set whatever the order of arrival: of two candidates at one distance the smaller id
-// stays (the smaller slot where no ids are given). A NaN distance never enters. Entries are 8 bytes: k = 10 is two
-// cache lines.
+// Small k keeps a sorted array: most pushes late in a search are refused by one compare, and an accepted one moves a few
+// entries. Large k keeps a binary max-heap. Equal distances are decided by the smaller id, so that the answer does not depend
+// on the order of the scan; the id of a slot is looked up only for ties and at the end.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -15,121 +13,80 @@
 
 namespace vsearch {
 
-struct Neighbour {
-    float distance;
-    std::uint32_t slot;
-};
-
 class TopK {
 public:
-    TopK() = default;
-    explicit TopK(std::size_t k, const std::int64_t* ids = nullptr) { reset(k, ids); }
-
-    // Empties the set. `ids` (by slot) decides ties and must outlive the use of the set.
-    void reset(std::size_t k, const std::int64_t* ids = nullptr) {
-        if (entries_.size() < k) entries_.resize(k);
+    // `ids` maps slots to the caller's ids; null where slots are ids.
+    void reset(std::size_t k, const std::int64_t* ids) {
         k_ = k;
-        size_ = 0;
         ids_ = ids;
-        threshold_ = k > 0 ? kInfinity : -kInfinity;
+        entries_.clear();
+        if (entries_.capacity() < std::min<std::size_t>(k + 1, 4096)) entries_.reserve(std::min<std::size_t>(k + 1, 4096));
+        threshold_ = std::numeric_limits<float>::infinity();
     }
 
-    std::size_t size() const { return size_; }
-    std::size_t capacity() const { return k_; }
-
-    // Nothing farther than this can enter; at exactly this distance a smaller id still can. Infinite until full.
+    // The k-th best distance, infinite until k candidates are known. A candidate farther than this cannot enter.
     float threshold() const { return threshold_; }
-
-    // The same for a strict comparison (value < bound), letting ties through.
-    float bound() const { return std::nextafter(threshold_, kInfinity); }
+    std::size_t size() const { return entries_.size(); }
 
     void push(float distance, std::uint32_t slot) {
-        if (!(distance <= threshold_)) return;
-        const Neighbour fresh{distance, slot};
-        if (k_ <= kSorted)
-            insert_sorted(fresh);
-        else
-            insert_heap(fresh);
+        if (!(distance <= threshold_)) return;  // also refuses NaN
+        const Entry entry{distance, slot};
+        if (entries_.size() == k_ && !before(entry, worst())) return;
+        k_ <= kSortedLimit ? insert_sorted(entry) : insert_heap(entry);
+        if (entries_.size() == k_) threshold_ = worst().distance;
     }
 
-    // The entries, ascending, size() of them. Closes the set: only reset() may follow.
-    const Neighbour* sorted() {
-        if (k_ > kSorted) std::sort(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(size_), Before{ids_});
-        return entries_.data();
-    }
-
-    // Writes k ids (slots where there are no ids) and distances, padded with -1 and infinity. Closes the set.
+    // Writes k ids and distances, nearest first, padded with -1 and infinity.
     void sort_into(std::int64_t* ids, float* distances) {
-        const Neighbour* entries = sorted();
-        for (std::size_t i = 0; i < size_; ++i) {
-            ids[i] = ids_ != nullptr ? ids_[entries[i].slot] : static_cast<std::int64_t>(entries[i].slot);
-            distances[i] = entries[i].distance;
+        if (k_ > kSortedLimit) std::sort(entries_.begin(), entries_.end(), [this](const Entry& a, const Entry& b) { return before(a, b); });
+        for (std::size_t i = 0; i < entries_.size(); ++i) {
+            ids[i] = id(entries_[i].slot);
+            distances[i] = entries_[i].distance;
         }
-        std::fill(ids + size_, ids + k_, std::int64_t{-1});
-        std::fill(distances + size_, distances + k_, kInfinity);
+        for (std::size_t i = entries_.size(); i < k_; ++i) {
+            ids[i] = -1;
+            distances[i] = std::numeric_limits<float>::infinity();
+        }
     }
 
-    // Takes over what another open set holds, for instance another thread's.
-    void merge(const TopK& other) {
-        for (std::size_t i = 0; i < other.size_; ++i) push(other.entries_[i].distance, other.entries_[i].slot);
+    // The slots held, in no particular order.
+    template <class Visit>
+    void for_each(Visit visit) const {
+        for (const Entry& entry : entries_) visit(entry.slot, entry.distance);
     }
 
 private:
-    static constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    static constexpr std::size_t kSorted = 64;  // beyond this the shifting costs more than a heap's log k
-
-    struct Before {
-        const std::int64_t* ids;
-        bool operator()(const Neighbour& a, const Neighbour& b) const {
-            if (a.distance != b.distance) return a.distance < b.distance;
-            return ids != nullptr ? ids[a.slot] < ids[b.slot] : a.slot < b.slot;
-        }
+    struct Entry {
+        float distance;
+        std::uint32_t slot;
     };
+    static constexpr std::size_t kSortedLimit = 64;
 
-    void insert_sorted(const Neighbour& fresh) {
-        const Before before{ids_};
-        std::size_t position = size_;
-        if (size_ == k_) {
-            if (!before(fresh, entries_[k_ - 1])) return;
-            --position;
+    std::int64_t id(std::uint32_t slot) const { return ids_ != nullptr ? ids_[slot] : static_cast<std::int64_t>(slot); }
+    bool before(const Entry& a, const Entry& b) const { return a.distance < b.distance || (a.distance == b.distance && id(a.slot) < id(b.slot)); }
+    const Entry& worst() const { return k_ <= kSortedLimit ? entries_.back() : entries_.front(); }
+
+    void insert_sorted(const Entry& entry) {
+        if (entries_.size() < k_) entries_.push_back(entry);
+        std::size_t at = entries_.size() - 1;
+        for (; at > 0 && before(entry, entries_[at - 1]); --at) entries_[at] = entries_[at - 1];
+        entries_[at] = entry;
+    }
+    void insert_heap(const Entry& entry) {
+        const auto less = [this](const Entry& a, const Entry& b) { return before(a, b); };
+        if (entries_.size() == k_) {
+            std::pop_heap(entries_.begin(), entries_.end(), less);
+            entries_.back() = entry;
         } else {
-            ++size_;
+            entries_.push_back(entry);
         }
-        for (; position > 0 && before(fresh, entries_[position - 1]); --position) entries_[position] = entries_[position - 1];
-        entries_[position] = fresh;
-        if (size_ == k_) threshold_ = entries_[k_ - 1].distance;
+        std::push_heap(entries_.begin(), entries_.end(), less);
     }
 
-    void insert_heap(const Neighbour& fresh) {
-        const Before before{ids_};
-        const auto first = entries_.begin();
-        if (size_ < k_) {
-            entries_[size_++] = fresh;
-            std::push_heap(first, first + static_cast<std::ptrdiff_t>(size_), before);
-        } else {
-            if (!before(fresh, entries_[0])) return;
-            replace_worst(fresh);
-        }
-        if (size_ == k_) threshold_ = entries_[0].distance;
-    }
-
-    // pop_heap and push_heap in one descent.
-    void replace_worst(const Neighbour& fresh) {
-        const Before before{ids_};
-        std::size_t hole = 0;
-        for (std::size_t child; (child = 2 * hole + 1) < size_; hole = child) {
-            if (child + 1 < size_ && before(entries_[child], entries_[child + 1])) ++child;
-            if (!before(fresh, entries_[child])) break;
-            entries_[hole] = entries_[child];
-        }
-        entries_[hole] = fresh;
-    }
-
-    std::vector<Neighbour> entries_;
     std::size_t k_ = 0;
-    std::size_t size_ = 0;
     const std::int64_t* ids_ = nullptr;
-    float threshold_ = kInfinity;
+    float threshold_ = std::numeric_limits<float>::infinity();
+    std::vector<Entry> entries_;
 };
 
 }  // namespace vsearch

@@ -1,0 +1,78 @@
+#include "index/coarse.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/table.hpp"
+
+namespace vsearch {
+
+void CoarseQuantizer::bind(const float* centroids, const float* mean, std::size_t lists, std::size_t dim, Metric metric) {
+    centroids_ = centroids;
+    lists_ = lists;
+    dim_ = dim;
+    metric_ = metric;
+    code_stride_ = round_up(dim, 32);
+    codes_.resize(lists * code_stride_);
+    step_.resize(lists);
+    low_.resize(lists);
+    norm2_.resize(lists);
+    dot_mean_.resize(lists);
+    key_.resize(lists);
+    for (std::size_t i = 0; i < lists; ++i) {
+        const float* c = centroids + i * dim;
+        const auto [low, high] = std::minmax_element(c, c + dim);
+        low_[i] = *low;
+        step_[i] = (*high - *low) / 127.0f;
+        const float inverse = step_[i] > 0 ? 1.0f / step_[i] : 0.0f;
+        double norm2 = 0, dot_mean = 0;
+        std::uint8_t* code = codes_.data() + i * code_stride_;
+        std::memset(code, 0, code_stride_);
+        for (std::size_t j = 0; j < dim; ++j) {
+            code[j] = static_cast<std::uint8_t>(std::min((c[j] - low_[i]) * inverse + 0.5f, 127.0f));
+            norm2 += static_cast<double>(c[j]) * c[j];
+            dot_mean += static_cast<double>(c[j]) * mean[j];
+        }
+        norm2_[i] = static_cast<float>(norm2);
+        dot_mean_[i] = static_cast<float>(dot_mean);
+        key_[i] = metric == Metric::kL2 ? 0.5f * norm2_[i] : -dot_mean_[i];
+    }
+}
+
+void CoarseQuantizer::rank(const float* query, Scratch& scratch) const {
+    scratch.query.resize(code_stride_);
+    scratch.dots.resize(lists_);
+    scratch.keys.resize(lists_);
+    float peak = 0, sum = 0;
+    for (std::size_t j = 0; j < dim_; ++j) {
+        peak = std::max(peak, std::fabs(query[j]));
+        sum += query[j];
+    }
+    const float scale = peak / 127.0f, inverse = peak > 0 ? 127.0f / peak : 0.0f;
+    std::memset(scratch.query.data(), 0, code_stride_);
+    for (std::size_t j = 0; j < dim_; ++j) scratch.query[j] = static_cast<std::int8_t>(std::lrint(query[j] * inverse));
+    kernels().dot_u7(scratch.query.data(), codes_.data(), code_stride_, lists_, code_stride_, scratch.dots.data());
+    for (std::size_t i = 0; i < lists_; ++i)
+        scratch.keys[i] = key_[i] - sum * low_[i] - scale * step_[i] * static_cast<float>(scratch.dots[i]);
+}
+
+void CoarseQuantizer::probe(const float* query, std::size_t probes, Scratch& scratch) const {
+    probes = std::min(probes, lists_);
+    scratch.lists.resize(probes);
+    scratch.distances.resize(probes);
+    auto& nearest = scratch.nearest;
+    nearest.resize(lists_);
+    if (lists_ > 1) {
+        rank(query, scratch);
+        for (std::size_t i = 0; i < lists_; ++i) nearest[i] = {scratch.keys[i], static_cast<std::uint32_t>(i)};
+        if (probes < lists_) std::nth_element(nearest.begin(), nearest.begin() + static_cast<std::ptrdiff_t>(probes), nearest.end());
+        std::sort(nearest.begin(), nearest.begin() + static_cast<std::ptrdiff_t>(probes));
+    } else {
+        nearest[0] = {0.0f, 0};
+    }
+    for (std::size_t i = 0; i < probes; ++i) scratch.lists[i] = nearest[i].second;
+    kernels().l2_f32(query, centroids_, dim_ * sizeof(float), scratch.lists.data(), probes, dim_, scratch.distances.data());
+}
+
+}  // namespace vsearch

@@ -1,0 +1,112 @@
+// The IVF walk: rank the lists, scan the nearest ones block by block, refine what the bounds cannot exclude.
+//
+// The scan sees arrays owned by Python (numpy) and copies none of them. A *slot* is the row of a vector in the per-slot
+// arrays (ids, extra bits, stored rows); a *position* is its place in the block arena, 32 * block + lane. A list is a run of blocks:
+//
+//   list l:  blocks list_block[l] .. + ceil(list_size[l] / 32) - 1, the last one partly filled
+//   block:   quantize/block.hpp; without a quantizer a block is its 32 slots alone
+//
+// One query (specs/quantizers.md 1.6):
+//   1. rotate, rank the lists (coarse.hpp), build the lookup tables once: what depends on a list is in the factors
+//   2. per list: 32 lower bounds per block from the 1-bit codes; survivors go to a small queue and their rows are prefetched
+//   3. at the end of each list the queue is emptied: with extra bits the full estimate and its bound first, then the exact
+//      distance from the stored rows, each against the k-th best found so far
+// A Flat index with a quantizer is the same walk over one list.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/topk.hpp"
+#include "index/coarse.hpp"
+#include "index/rows.hpp"
+#include "quantize/block.hpp"
+#include "quantize/rabitq.hpp"
+#include "quantize/rotation.hpp"
+
+namespace vsearch {
+
+struct IvfArrays {
+    std::size_t n = 0;                             // slots in use
+    const std::int64_t* ids = nullptr;             // n
+    const std::uint32_t* list_block = nullptr;     // lists
+    const std::uint32_t* list_size = nullptr;      // lists
+    const std::uint8_t* blocks = nullptr;          // arena
+    const std::uint32_t* block_list = nullptr;     // list of each block
+    const std::uint32_t* position = nullptr;       // n: where each slot's code is
+    const std::uint8_t* extra = nullptr;           // n rows of extra_stride bytes, or null at 1 bit
+    std::size_t extra_stride = 0;
+    float sign_spread = 0, full_spread = 0;        // rabitq.hpp
+    Rows rows;                                     // stored vectors to refine from; rows.data null when there are none
+};
+
+struct IvfQuery {
+    std::size_t k = 10;
+    std::size_t probes = 1;
+    float epsilon = 1.9f;                   // z-score of the bounds: 2.9 % one-sided violations at 1.9
+    const std::uint8_t* filter = nullptr;   // packed bitmap by slot, or null
+    std::size_t matches = 0;                // bits set in it
+};
+
+// What a search did, for the benches and for those who want to know why.
+struct IvfCounters {
+    std::uint64_t scanned = 0, survivors = 0, refined = 0;
+};
+
+class IvfScan {
+public:
+    // bits = 0: no quantizer, rows are scanned.
+    IvfScan(Metric metric, std::size_t dim, int bits, const std::uint8_t* signs, std::size_t sign_bytes);
+
+    void bind_centroids(const float* centroids, const float* mean, std::size_t lists);
+    void bind(const IvfArrays& arrays) { arrays_ = arrays; }
+
+    void search(const float* queries, std::size_t nq, const IvfQuery& options, std::size_t threads, std::int64_t* ids, float* distances);
+
+    // For the laws and RaBitQ.estimate: the 1-bit estimate and lower bound, and the full estimate, of every slot.
+    void estimate(const float* query, float epsilon, float* sign_estimate, float* lower_bound, float* full_estimate);
+
+    const Rotation& rotation() const { return rotation_; }
+    const BlockLayout& layout() const { return layout_; }
+    IvfCounters counters() const { return counters_; }
+
+private:
+    struct Workspace;
+    struct ListTerms {
+        float distance;  // |q - c|
+        float base;      // B_q of the estimate
+    };
+
+    std::unique_ptr<Workspace> borrow();
+    void give_back(std::unique_ptr<Workspace> workspace);
+
+    void search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances);
+    void prepare(const float* query, Workspace& w) const;
+    ListTerms terms(std::uint32_t list, float distance2, const Workspace& w) const;
+    void scan_codes(std::uint32_t list, const ListTerms& terms, const IvfQuery& options, Workspace& w) const;
+    void scan_rows(std::uint32_t list, const IvfQuery& options, Workspace& w) const;
+    void scan_matches(const IvfQuery& options, Workspace& w) const;
+    void flush(const ListTerms& terms, const IvfQuery& options, Workspace& w) const;
+    void refine(Workspace& w) const;
+    void estimate_slot(std::uint32_t slot, float epsilon, const Workspace& w, float& sign, float& bound, float& full) const;
+    bool matches_are_few(const IvfQuery& options, std::size_t probes) const;
+
+    Metric metric_;
+    std::size_t dim_;
+    int bits_;
+    Rotation rotation_;
+    BlockLayout layout_;
+    std::size_t block_bytes_;
+    std::vector<float> mean_;  // P mean
+    float mean_norm2_ = 0;
+    CoarseQuantizer coarse_;
+    IvfArrays arrays_;
+    std::mutex mutex_;  // of the two below
+    std::vector<std::unique_ptr<Workspace>> idle_;
+    IvfCounters counters_;
+};
+
+}  // namespace vsearch
