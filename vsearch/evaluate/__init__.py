@@ -1,5 +1,6 @@
 """Measure an index: exact truth, recall with fair ties, sweeps, the Pareto front, figures and reports.
 
+data = load_dataset("glove-100-angular")               a known set or a file (datasets.py, formats.py, hdf5.py)
 truth = Truth(X, Q, k=10, metric="cosine")            what is right (truth.py, recall.py)
 points = sweep(index, Q, truth, efforts=[1, 4, 16])   recall and speed of each effort (sweep.py)
 qps_at(points, 0.95)                                  speed at a named recall (pareto.py)
@@ -9,6 +10,7 @@ write_report("report.html", ...)                      one HTML file that needs n
 
 from __future__ import annotations
 
+from vsearch.evaluate.datasets import Dataset, list_datasets, load_dataset
 from vsearch.evaluate.figures import recall_figure
 from vsearch.evaluate.pareto import pareto, qps_at
 from vsearch.evaluate.recall import Truth, id_recall, recall_at_k
@@ -18,12 +20,15 @@ from vsearch.evaluate.truth import ground_truth, pair_distances
 
 __all__ = [
     "Answer",
+    "Dataset",
     "Point",
     "Table",
     "Truth",
     "default_efforts",
     "ground_truth",
     "id_recall",
+    "list_datasets",
+    "load_dataset",
     "machine_facts",
     "pair_distances",
     "pareto",

@@ -1,0 +1,95 @@
+"""Find and read data sets: by the name of a known one, or by the path of a file in any format that is read here.
+
+load_dataset()                             the set that comes with vsearch: nothing to download
+load_dataset("sift-128-euclidean")         a known set, once `download` (or `vsearch datasets get`) has fetched it
+load_dataset("mine.npy", metric="cosine")  one's own vectors
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from vsearch.errors import DownloadError, ParameterError
+from vsearch.evaluate.dataset import Dataset
+from vsearch.evaluate.hdf5 import read_hdf5
+from vsearch.evaluate.registry import DEFAULT, Entry, lookup, registry
+
+__all__ = ["Dataset", "list_datasets", "load_dataset"]
+
+_HDF5 = (".hdf5", ".h5")
+
+
+def load_dataset(
+    source: str | os.PathLike[str] = DEFAULT,
+    *,
+    metric: str | None = None,
+    limit: int | None = None,
+    mmap: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Return a data set, by name or by path.
+
+    Parameters
+    ----------
+    source : str or path
+        A name of `list_datasets`, or a file. An HDF5 file of the ann-benchmarks layout gives base, queries and truth;
+        any other gives the base alone.
+    metric : {"l2", "ip", "cosine"}, optional
+        What nearness means; by default what the data set says, and l2 where it says nothing.
+    limit : int, optional
+        Read only the first ``limit`` base vectors. Known true neighbours are dropped then, as they no longer hold.
+    mmap : bool
+        Map the base instead of reading it, where the format allows.
+    folder : path, optional
+        Where downloads lie; by default $VSEARCH_DATA or ~/.cache/vsearch.
+
+    Examples
+    --------
+    >>> data = load_dataset()
+    >>> data.train.shape, data.metric
+    ((10000, 384), 'cosine')
+    """
+    if metric not in (None, "l2", "ip", "cosine"):
+        raise ParameterError(f"`metric` must be one of l2, ip, cosine; got {metric!r}.")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ParameterError(f"`limit` must be an int of at least 1; got {limit!r}.")
+    if isinstance(source, str) and source in registry():
+        return _load_known(lookup(source), metric, limit, mmap, folder)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        return _refuse(source)
+    if path.suffix.lower() in _HDF5:
+        return read_hdf5(path, metric=metric, limit=limit, mmap=mmap)
+    raise ParameterError(f"`source` must be a file in a known format; got {path.name!r}.")
+
+
+def list_datasets() -> list[Entry]:
+    """Return the known data sets; those with ``is_here()`` need no download.
+
+    Examples
+    --------
+    >>> [entry.name for entry in list_datasets()][0]
+    'wordnet-10k-384-angular'
+    """
+    return list(registry().values())
+
+
+def _load_known(
+    entry: Entry, metric: str | None, limit: int | None, mmap: bool, folder: str | os.PathLike[str] | None
+) -> Dataset:
+    if not entry.is_here(folder):
+        raise DownloadError(
+            f"The data set {entry.name} is not on this machine. "
+            f"Fetch it with `vsearch datasets get {entry.name}` ({entry.size / 1e6:,.0f} MB)."
+        )
+    paths = entry.paths(folder)
+    data = read_hdf5(paths["all"], metric=metric, limit=limit, mmap=mmap)
+    return replace(data, name=entry.name)
+
+
+def _refuse(source: str | os.PathLike[str]) -> Dataset:
+    if isinstance(source, str) and Path(source).name == source and not Path(source).suffix:
+        lookup(source)  # raises, with names that look alike
+    raise ParameterError(f"`source` must be the name of a known data set or an existing file; got {str(source)!r}.")
