@@ -73,6 +73,8 @@ IvfScan::IvfScan(Metric metric, std::size_t dim, int bits, const std::uint8_t* s
     : metric_(metric), dim_(dim), bits_(bits), rotation_(dim, signs, sign_bytes), layout_(rotation_.padded()),
       block_bytes_(bits > 0 ? layout_.bytes : kBlock * sizeof(std::uint32_t)) {}
 
+IvfScan::~IvfScan() = default;
+
 void IvfScan::bind_centroids(const float* centroids, const float* mean, std::size_t lists) {
     mean_.assign(mean, mean + rotation_.padded());
     mean_norm2_ = 0;
@@ -289,6 +291,25 @@ void IvfScan::estimate(const float* query, float epsilon, float* sign_estimate, 
     for (std::size_t slot = 0; slot < arrays_.n; ++slot)
         estimate_slot(static_cast<std::uint32_t>(slot), epsilon, *workspace, sign_estimate[slot], lower_bound[slot], full_estimate[slot]);
     give_back(std::move(workspace));
+}
+
+bool IvfScan::consistent(std::size_t block_count) const {
+    std::size_t total = 0;
+    for (std::size_t list = 0; list < coarse_.lists(); ++list) {
+        const std::size_t size = arrays_.list_size[list], first = arrays_.list_block[list];
+        const std::size_t count = (size + kBlock - 1) / kBlock;
+        if (first > block_count || count > block_count - first) return false;
+        total += size;
+        if (total > arrays_.n) return false;
+        for (std::size_t i = 0; i < size; ++i) {
+            const std::size_t position = first * kBlock + i;
+            const std::uint8_t* block = arrays_.blocks + position / kBlock * block_bytes_;
+            const auto* slots = bits_ > 0 ? layout_.slot(block) : reinterpret_cast<const std::uint32_t*>(block);
+            const std::uint32_t slot = slots[position % kBlock];
+            if (slot >= arrays_.n || arrays_.position[slot] != position || arrays_.block_list[position / kBlock] != list) return false;
+        }
+    }
+    return total == arrays_.n;
 }
 
 }  // namespace vsearch

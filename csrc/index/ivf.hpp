@@ -61,6 +61,8 @@ public:
     // bits = 0: no quantizer, rows are scanned.
     IvfScan(Metric metric, std::size_t dim, int bits, const std::uint8_t* signs, std::size_t sign_bytes);
 
+    ~IvfScan();  // where Workspace is complete
+
     void bind_centroids(const float* centroids, const float* mean, std::size_t lists);
     void bind(const IvfArrays& arrays) { arrays_ = arrays; }
 
@@ -69,6 +71,10 @@ public:
     // For the laws and RaBitQ.estimate: the 1-bit estimate and lower bound, and the full estimate, of every slot.
     void estimate(const float* query, float epsilon, float* sign_estimate, float* lower_bound, float* full_estimate);
 
+    // Whether every index that a search follows is in range, and the lists hold each slot exactly once where `position` says.
+    bool consistent(std::size_t block_count) const;
+
+    std::size_t size() const { return arrays_.n; }
     const Rotation& rotation() const { return rotation_; }
     const BlockLayout& layout() const { return layout_; }
     IvfCounters counters() const { return counters_; }

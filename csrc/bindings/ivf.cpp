@@ -1,0 +1,163 @@
+// Binding of the IVF walk. Python owns every array; this object keeps references to those it was bound to.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/gate.hpp"
+#include "bindings/arrays.hpp"
+#include "index/ivf.hpp"
+#include "quantize/planes.hpp"
+
+namespace vsearch::bindings {
+namespace {
+
+class BoundIvf {
+public:
+    BoundIvf(const std::string& metric, std::size_t dim, int bits, const Array<std::uint8_t>& signs)
+        : dim_(dim), bits_(bits), scan_(metric_from(metric), dim, bits, signs.data(), static_cast<std::size_t>(signs.size())) {}
+
+    void bind_centroids(const Array<float>& centroids, const Array<float>& mean) {
+        require(centroids.ndim() == 2 && rows_of(centroids) > 0 && columns_of(centroids) == scan_.rotation().padded(), "centroids: wrong shape");
+        require(mean.ndim() == 1 && rows_of(mean) == scan_.rotation().padded(), "mean: wrong shape");
+        scan_.bind_centroids(centroids.data(), mean.data(), rows_of(centroids));
+        centroids_ = centroids;
+    }
+
+    // Checks everything that the walk will dereference, so that a damaged file cannot lead it out of the arrays.
+    void bind(const Array<std::int64_t>& ids, const Array<std::uint32_t>& list_block, const Array<std::uint32_t>& list_size,
+              const Array<std::uint8_t>& blocks, const Array<std::uint32_t>& block_list, const Array<std::uint32_t>& position,
+              const py::object& extra, float sign_spread, float full_spread, const std::string& row_dtype, const py::object& rows,
+              const py::object& factors, std::size_t n) {
+        require(blocks.ndim() == 2 && columns_of(blocks) == block_bytes(), "blocks: wrong shape");
+        require(rows_of(list_block) == rows_of(centroids_) && rows_of(list_size) == rows_of(centroids_), "lists: wrong shape");
+        require(rows_of(ids) >= n && rows_of(position) >= n && rows_of(block_list) >= rows_of(blocks), "slots: wrong shape");
+        IvfArrays a;
+        a.n = n;
+        a.ids = ids.data();
+        a.list_block = list_block.data();
+        a.list_size = list_size.data();
+        a.blocks = blocks.data();
+        a.block_list = block_list.data();
+        a.position = position.data();
+        a.sign_spread = sign_spread;
+        a.full_spread = full_spread;
+        if (bits_ > 1) {
+            const auto table = py::cast<Array<std::uint8_t>>(extra);
+            require(table.ndim() == 2 && rows_of(table) >= n && columns_of(table) == extra_stride(), "extra: wrong shape");
+            a.extra = table.data();
+            a.extra_stride = extra_stride();
+        }
+        if (!rows.is_none()) {
+            const auto data = py::cast<py::array>(rows);
+            a.rows = rows_from(row_type_from(row_dtype), data, factors);
+            require(static_cast<std::size_t>(data.shape(0)) >= n && a.rows.dim == dim_, "rows: wrong shape");
+        }
+        require(bits_ > 0 || a.rows.data != nullptr, "rows are needed where there are no codes");
+        scan_.bind(a);
+        kept_ = py::make_tuple(ids, list_block, list_size, blocks, block_list, position, extra, rows, factors);
+    }
+
+    // One pass over lists, blocks and slots: every index that a search follows is in range and the lists hold each slot once.
+    bool consistent() {
+        py::gil_scoped_release unlocked;
+        return scan_.consistent(rows_of_blocks());
+    }
+
+    py::tuple search(const Array<float>& queries, std::size_t k, std::size_t probes, float epsilon, std::size_t threads, const py::object& filter,
+                     std::size_t matches) {
+        const bool single = queries.ndim() == 1;
+        require(queries.ndim() == (single ? 1 : 2) && static_cast<std::size_t>(queries.shape(single ? 0 : 1)) == dim_, "queries: wrong shape");
+        require(k > 0 && probes > 0, "k and probes must be positive");
+        const std::size_t nq = single ? 1 : rows_of(queries);
+        IvfQuery options;
+        options.k = k;
+        options.probes = probes;
+        options.epsilon = epsilon;
+        Array<std::uint8_t> bitmap;
+        if (!filter.is_none()) {
+            bitmap = py::cast<Array<std::uint8_t>>(filter);
+            options.filter = bitmap.data();
+            options.matches = matches;
+        }
+        const std::vector<py::ssize_t> shape = single ? std::vector<py::ssize_t>{static_cast<py::ssize_t>(k)}
+                                                      : std::vector<py::ssize_t>{static_cast<py::ssize_t>(nq), static_cast<py::ssize_t>(k)};
+        Array<std::int64_t> ids(shape);
+        Array<float> distances(shape);
+        std::int64_t* id_out = ids.mutable_data();
+        float* distance_out = distances.mutable_data();
+        const float* from = queries.data();
+        {
+            py::gil_scoped_release unlocked;
+            SharedPass pass(gate_);
+            require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (scan_.size() + 7) / 8, "filter: wrong length");
+            scan_.search(from, nq, options, threads, id_out, distance_out);
+        }
+        return py::make_tuple(std::move(ids), std::move(distances));
+    }
+
+    py::tuple estimate(const Array<float>& query, float epsilon) {
+        require(query.ndim() == 1 && rows_of(query) == dim_ && bits_ > 0, "estimate: wrong shape, or no codes");
+        const auto n = static_cast<py::ssize_t>(scan_.size());
+        Array<float> sign(n), bound(n), full(n);
+        scan_.estimate(query.data(), epsilon, sign.mutable_data(), bound.mutable_data(), full.mutable_data());
+        return py::make_tuple(sign, bound, full);
+    }
+
+    py::dict counters() const {
+        const IvfCounters c = scan_.counters();
+        py::dict out;
+        out["scanned"] = c.scanned;
+        out["survivors"] = c.survivors;
+        out["refined"] = c.refined;
+        return out;
+    }
+
+    Gate& gate() { return gate_; }
+
+private:
+    std::size_t block_bytes() const { return bits_ > 0 ? scan_.layout().bytes : kBlock * sizeof(std::uint32_t); }
+    std::size_t extra_stride() const { return 2 * sizeof(float) + plane_bytes(scan_.layout().dim, bits_ - 1); }
+    std::size_t rows_of_blocks() const { return static_cast<std::size_t>(py::cast<py::array>(kept_[3]).shape(0)); }
+
+    std::size_t dim_;
+    int bits_;
+    IvfScan scan_;
+    Gate gate_;
+    Array<float> centroids_;
+    py::tuple kept_;
+};
+
+// `with scan.exclusive():` waits, without the GIL, until no search is running, and keeps new ones out.
+class Exclusive {
+public:
+    explicit Exclusive(BoundIvf& owner) : owner_(owner) {}
+    void enter() {
+        py::gil_scoped_release unlocked;
+        owner_.gate().enter_exclusive();
+    }
+    void leave() { owner_.gate().leave_exclusive(); }
+
+private:
+    BoundIvf& owner_;
+};
+
+}  // namespace
+
+void register_ivf(py::module_& m) {
+    py::class_<Exclusive>(m, "IvfExclusive").def("__enter__", &Exclusive::enter).def("__exit__", [](Exclusive& e, const py::args&) { e.leave(); });
+    py::class_<BoundIvf>(m, "IvfScan")
+        .def(py::init<const std::string&, std::size_t, int, const Array<std::uint8_t>&>(), py::arg("metric"), py::arg("dim"), py::arg("bits"),
+             py::arg("signs"))
+        .def("bind_centroids", &BoundIvf::bind_centroids, py::arg("centroids"), py::arg("mean"))
+        .def("bind", &BoundIvf::bind, py::arg("ids"), py::arg("list_block"), py::arg("list_size"), py::arg("blocks"), py::arg("block_list"),
+             py::arg("position"), py::arg("extra"), py::arg("sign_spread"), py::arg("full_spread"), py::arg("row_dtype"), py::arg("rows"),
+             py::arg("factors"), py::arg("n"))
+        .def("consistent", &BoundIvf::consistent)
+        .def("search", &BoundIvf::search, py::arg("queries"), py::arg("k"), py::arg("probes"), py::arg("epsilon"), py::arg("threads"),
+             py::arg("filter"), py::arg("matches"))
+        .def("estimate", &BoundIvf::estimate, py::arg("query"), py::arg("epsilon"))
+        .def("counters", &BoundIvf::counters)
+        .def("exclusive", [](BoundIvf& scan) { return Exclusive(scan); }, py::keep_alive<0, 1>());
+}
+
+}  // namespace vsearch::bindings
