@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -46,7 +47,11 @@ public:
         {
             std::lock_guard<std::mutex> lock(mutex_);
             while (workers_ < helpers) {
-                std::thread([this] { run(); }).detach();
+                try {
+                    std::thread([this] { run(); }).detach();
+                } catch (const std::system_error&) {
+                    break;  // the system has no more threads to give; the caller and those there are do the work
+                }
                 ++workers_;
             }
             for (std::size_t i = 0; i < helpers; ++i) queue_.push_back(job);
