@@ -1,0 +1,165 @@
+"""The lists of an IVF: runs of 32-vector blocks in one arena.
+
+A *slot* is the row of a vector in the per-slot arrays; a *position* is its place in the arena, ``32 * block + lane``.
+
+    list l        blocks list_block[l] .. list_block[l] + list_capacity[l] - 1, the first list_size[l] lanes in use
+    block         the codes and factors of csrc/quantize/block.hpp, and last the slots of its 32 lanes (uint32)
+    position[s]   where slot s is
+
+Invariants: (1) runs do not overlap; (2) the lanes in use of a list are its first ones; (3) position[slot of lane p] == p for
+every lane in use; (4) a list that outgrows its run moves to the end of the arena with room for half as much again, and the run
+it leaves is garbage until `compact`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels import core
+
+BLOCK = 32
+SLOT_BYTES = 4 * BLOCK
+
+
+def grown(array: np.ndarray, size: int) -> np.ndarray:
+    """The array with at least `size` rows, doubled when it must be copied."""
+    if len(array) >= size:
+        return array
+    fresh = np.zeros((max(size, len(array) * 3 // 2 + 8), *array.shape[1:]), dtype=array.dtype)
+    fresh[: len(array)] = array
+    return fresh
+
+
+class BlockLists:
+    """Runs of blocks, one for each list. `padded` is the padded dimension of the codes, 0 where blocks hold slots alone."""
+
+    def __init__(self, lists: int, padded: int) -> None:
+        self.padded = padded
+        self.block_bytes = core.block_bytes(padded) if padded else SLOT_BYTES
+        self.blocks = np.zeros((0, self.block_bytes), dtype=np.uint8)
+        self.list_block = np.zeros(lists, dtype=np.uint32)
+        self.list_size = np.zeros(lists, dtype=np.uint32)
+        self.list_capacity = np.zeros(lists, dtype=np.uint32)
+        self.block_list = np.zeros(0, dtype=np.uint32)
+        self.position = np.zeros(0, dtype=np.uint32)
+        self.used = 0
+
+    @property
+    def slots(self) -> np.ndarray:
+        """uint32 view (blocks, 32) of the slots at the end of every block."""
+        return self.blocks[:, -SLOT_BYTES:].view(np.uint32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arena in use, garbage included, and of the directory."""
+        directory = self.list_block.nbytes * 3 + 4 * self.used
+        return self.used * self.block_bytes + directory
+
+    def reserve(self, list_sizes: np.ndarray, n: int) -> None:
+        """Lays out empty lists with room for exactly `list_sizes` vectors: the start of a fit."""
+        runs = (list_sizes.astype(np.int64) + BLOCK - 1) // BLOCK
+        ends = np.cumsum(runs)
+        self.used = int(ends[-1]) if len(ends) else 0
+        self.blocks = np.zeros((self.used, self.block_bytes), dtype=np.uint8)
+        self.list_block = (ends - runs).astype(np.uint32)
+        self.list_capacity = runs.astype(np.uint32)
+        self.list_size = np.zeros(len(runs), dtype=np.uint32)
+        self.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
+        self.position = np.zeros(n, dtype=np.uint32)
+
+    def append(self, slots: np.ndarray, assign: np.ndarray, codes=None) -> None:
+        """Puts new slots at the ends of their lists. `codes` are theirs (quantize.grid.Codes), None where blocks hold slots alone."""
+        if len(slots) == 0:
+            return
+        counts = np.bincount(assign, minlength=len(self.list_size))
+        self._make_room(counts)
+        order = np.argsort(assign, kind="stable")
+        rank = np.empty(len(slots), dtype=np.int64)  # of each vector among the new ones of its list
+        starts = np.cumsum(counts) - counts
+        rank[order] = np.arange(len(slots)) - starts[assign[order]]
+        positions = self.list_block[assign].astype(np.int64) * BLOCK + self.list_size[assign] + rank
+        self.position = grown(self.position, int(slots.max()) + 1)
+        self.position[slots] = positions
+        if codes is None:
+            self.slots[positions // BLOCK, positions % BLOCK] = slots
+        else:
+            slot32 = np.ascontiguousarray(slots, dtype=np.uint32)
+            core.write_blocks(self.blocks, self.padded, positions, slot32, codes.signs, codes.add, codes.rescale)
+        self.list_size += counts.astype(np.uint32)
+
+    def _make_room(self, counts: np.ndarray) -> None:
+        needed = (self.list_size + counts + BLOCK - 1) // BLOCK
+        for index in np.flatnonzero(needed > self.list_capacity):
+            self._move_to_end(int(index), int(needed[index]) * 3 // 2)
+
+    def _move_to_end(self, index: int, capacity: int) -> None:
+        first, size = int(self.list_block[index]), int(self.list_size[index])
+        run = -(-size // BLOCK)
+        self.blocks = grown(self.blocks, self.used + capacity)
+        self.block_list = grown(self.block_list, len(self.blocks))
+        fresh = self.used
+        self.blocks[fresh : fresh + run] = self.blocks[first : first + run]
+        self.block_list[fresh : fresh + capacity] = index
+        moved = self.slots[fresh : fresh + run].reshape(-1)[:size]
+        self.position[moved] += np.uint32((fresh - first) * BLOCK)
+        self.list_block[index], self.list_capacity[index] = fresh, capacity
+        self.used += capacity
+
+    def remove(self, slots: np.ndarray) -> None:
+        """Takes slots out of their lists; the last lanes of each list fill the holes."""
+        gone = np.sort(self.position[slots].astype(np.int64))
+        owner = self.block_list[gone // BLOCK]
+        lists, counts = np.unique(owner, return_counts=True)
+        first = self.list_block[lists].astype(np.int64) * BLOCK
+        end = first + self.list_size[lists] - counts  # positions below it stay in use
+        end_of_gone = np.repeat(end, counts)
+        holes = gone[gone < end_of_gone]
+        tails = np.repeat(end, counts) + np.arange(len(gone)) - np.repeat(np.cumsum(counts) - counts, counts)
+        fillers = np.setdiff1d(tails, gone, assume_unique=True)
+        # Holes and fillers are both ascending, and each list has as many of one as of the other.
+        order = np.argsort(self.block_list[fillers // BLOCK], kind="stable")
+        hole_order = np.argsort(self.block_list[holes // BLOCK], kind="stable")
+        self._move_lanes(fillers[order], holes[hole_order])
+        self.list_size[lists] -= counts.astype(np.uint32)
+
+    def _move_lanes(self, source: np.ndarray, target: np.ndarray) -> None:
+        if self.padded:
+            moved, signs, add, rescale = core.read_blocks(self.blocks, self.padded, source)
+            core.write_blocks(self.blocks, self.padded, target, moved, signs, add, rescale)
+        else:
+            moved = self.slots[source // BLOCK, source % BLOCK]
+            self.slots[target // BLOCK, target % BLOCK] = moved
+        self.position[moved] = target
+
+    def rename(self, old: np.ndarray, new: np.ndarray) -> None:
+        """Slots `old` are called `new` from now on (their rows have moved); `new` must not be in any list."""
+        at = self.position[old].astype(np.int64)
+        self.slots[at // BLOCK, at % BLOCK] = new
+        self.position[new] = at
+
+    def garbage(self) -> float:
+        """Share of the arena's blocks that no vector needs."""
+        needed = int(((self.list_size.astype(np.int64) + BLOCK - 1) // BLOCK).sum())
+        return 1 - needed / self.used if self.used else 0.0
+
+    def compact(self, n: int) -> None:
+        """Writes the runs one after another without slack, in list order."""
+        runs = (self.list_size.astype(np.int64) + BLOCK - 1) // BLOCK
+        first = np.cumsum(runs) - runs
+        total = int(runs.sum())
+        source = np.repeat(self.list_block.astype(np.int64) - first, runs) + np.arange(total)
+        shift = np.repeat((first - self.list_block.astype(np.int64)) * BLOCK, self.list_size)
+        lanes = np.repeat(self.list_block.astype(np.int64) * BLOCK, self.list_size) + _ranges(self.list_size)
+        slots = self.slots[lanes // BLOCK, lanes % BLOCK]
+        self.position = self.position[:n].copy()
+        self.position[slots] = lanes + shift
+        self.blocks = self.blocks[source]
+        self.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
+        self.list_block, self.list_capacity = first.astype(np.uint32), runs.astype(np.uint32)
+        self.used = total
+
+
+def _ranges(sizes: np.ndarray) -> np.ndarray:
+    """0..sizes[0]-1, 0..sizes[1]-1, ... one after another."""
+    sizes = sizes.astype(np.int64)
+    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
