@@ -1,0 +1,78 @@
+"""How the command line looks: one console, tables without boxes, paths that can be copied whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from vsearch.evaluate import Answer, Table
+
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False)
+
+
+def heading(title: str, subtitle: str = "") -> None:
+    """Print a bold line, and a dim one below it."""
+    console.print()
+    console.print(Text(title, style="bold"))
+    if subtitle:
+        console.print(Text(subtitle, style="dim"))
+
+
+def table(content: Table) -> None:
+    """Print a table: first column left and bold, numbers right."""
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for position, name in enumerate(content.columns):
+        left = position == 0
+        shown.add_column(name, justify="left" if left else "right", style="bold" if left else "", no_wrap=not left)
+    for row in content.rows:
+        shown.add_row(*(Text(cell) for cell in content.text(row)))
+    if content.title:
+        heading(content.title)
+    console.print(Padding(shown, (0, 0, 0, 2)))
+    if content.note:
+        console.print(Padding(Text(content.note, style="dim"), (0, 0, 0, 2)))
+
+
+def answer(content: Answer) -> None:
+    """Print a question and what was found, one line per text."""
+    question = Text.assemble(("  “" + content.question + "”", "bold cyan"), (f"   {content.us:,.0f} µs", "dim"))
+    console.print(question)
+    for distance, text in content.hits:
+        head, mark, rest = text.partition(": ")
+        line = Text.assemble((f"    {distance:.3f}  ", "dim"), (head, "bold" if mark else ""), mark + rest)
+        line.truncate(max(40, console.width), overflow="ellipsis")
+        console.print(line, no_wrap=True)
+
+
+def path(what: str, where: Path) -> None:
+    """Print a path on a line of its own, never wrapped, so that it can be copied or clicked."""
+    console.print(Text.assemble((f"  {what:<8}", "dim"), str(where.resolve())), soft_wrap=True)
+
+
+def steps() -> Progress:
+    """Return a progress display for a known number of steps; silent when the output is not a terminal."""
+    columns: list[Any] = [
+        TextColumn("  {task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn()
+    ]  # fmt: skip
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def kilobytes(count: float) -> str:
+    """Return a number of bytes for a reader.
+
+    Examples
+    --------
+    >>> kilobytes(512), kilobytes(15_360_000)
+    ('512 B', '15.4 MB')
+    """
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"

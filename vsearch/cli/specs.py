@@ -1,0 +1,99 @@
+"""Index names on the command line: ``flat``, ``ivf-rabitq4-bf16``, ``ivf512``.
+
+    name  = family ["-" quantizer] ["-" numbers]
+    family    = "flat" | "ivf" [lists]           ivf512 has 512 lists; plain ivf lets the index choose
+    quantizer = "rabitq" [bits]                  1 bit when not said
+    numbers   = "f32" | "f16" | "bf16" | "int8" | "norefine"
+
+``numbers`` is what full vectors are kept in: of the whole index without a quantizer, of the refine store with one
+(where ``norefine`` keeps the codes alone).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from vsearch.errors import ParameterError
+
+GRAMMAR = re.compile(r"(?P<family>flat|ivf(?P<lists>\d+)?)(-rabitq(?P<bits>\d+)?)?(-(?P<numbers>f32|f16|bf16|int8|norefine))?")
+
+#: What a quantized index refines from when its name does not say: half the bytes of f32, hardly any recall.
+DEFAULT_REFINE = "bf16"
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """An index as named on the command line, not yet built."""
+
+    family: str
+    lists: int | None = None
+    bits: int | None = None
+    numbers: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> IndexSpec:
+        """Read one name.
+
+        Examples
+        --------
+        >>> IndexSpec.parse("ivf512-rabitq4-f16")
+        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16')
+        """
+        found = GRAMMAR.fullmatch(name.strip().lower())
+        if not found or (found["numbers"] == "norefine" and "rabitq" not in name.lower()):
+            raise ParameterError(
+                f"`index` must look like flat, flat-int8, ivf, ivf512-rabitq4-bf16 or ivf-rabitq8-norefine; got {name!r}."
+            )
+        quantized = "rabitq" in name.lower()
+        return cls(
+            family="ivf" if found["family"].startswith("ivf") else "flat",
+            lists=int(found["lists"]) if found["lists"] else None,
+            bits=int(found["bits"] or 1) if quantized else None,
+            numbers=found["numbers"],
+        )
+
+    @property
+    def label(self) -> str:
+        """The name that tables and figures show.
+
+        Examples
+        --------
+        >>> IndexSpec.parse("ivf-rabitq4").label
+        'IVF + RaBitQ 4 bits'
+        """
+        label = "Flat" if self.family == "flat" else "IVF"
+        if self.lists:
+            label += f" {self.lists}"
+        if self.bits:
+            label += f" + RaBitQ {self.bits} bit" + ("s" if self.bits > 1 else "")
+        if self.numbers == "norefine":
+            return label + ", no refine"
+        return label + (f", {self.numbers}" if self.numbers else "")
+
+    def make(self, metric: str, seed: int = 0) -> Any:
+        """Return the index, not yet fitted."""
+        import vsearch as vs
+
+        options: dict[str, Any] = {"metric": metric, "seed": seed}
+        if self.bits is not None:
+            options["quantizer"] = vs.RaBitQ(bits=self.bits)
+            options["refine"] = None if self.numbers == "norefine" else self.numbers or DEFAULT_REFINE
+        elif self.numbers:
+            options["dtype"] = self.numbers
+        return vs.Flat(**options) if self.family == "flat" else vs.IVF(self.lists, **options)
+
+
+def parse_indexes(names: str) -> list[IndexSpec]:
+    """Read a comma-separated list of names, doubles dropped.
+
+    Examples
+    --------
+    >>> [spec.family for spec in parse_indexes("flat, ivf")]
+    ['flat', 'ivf']
+    """
+    specs = [IndexSpec.parse(name) for name in names.split(",") if name.strip()]
+    if not specs:
+        raise ParameterError("`index` must name at least one index, such as flat or ivf-rabitq; got nothing.")
+    return list(dict.fromkeys(specs))
