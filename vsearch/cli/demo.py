@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from vsearch.cli import measure, show
+from vsearch.cli.facts import facts_of
 from vsearch.cli.specs import parse_indexes
 from vsearch.errors import MissingExtraError
-from vsearch.evaluate import Answer, machine_facts, recall_figure, write_report
+from vsearch.evaluate import Answer, recall_figure, write_report
 from vsearch.evaluate.datasets import Dataset, load_dataset
 
 INDEXES = "flat,ivf,ivf-rabitq"
@@ -35,12 +36,14 @@ QUESTIONS = (
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the figure and the report.")] = Path("vsearch-demo"),
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for building and batches; all by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for building and batches; all by default.")
+    ] = None,
 ) -> None:
     """Build, measure and ask three indexes of real text embeddings. Downloads nothing."""
     start = time.perf_counter()
     data = load_dataset()
-    facts = measure_facts(data)
+    facts = facts_of(data)
     show.heading("vsearch demo", f"{facts['Data']}\n{facts['Processor']}; {facts['Kernels']}")
     built = measure.build(parse_indexes(INDEXES), data.train, data.metric, threads)
     queries = measure.queries_of(data, None)
@@ -49,10 +52,12 @@ def demo(
     table = measure.overview("Three indexes of the same vectors", built, points, K, RECALL)
     show.table(table)
 
-    answers = answer_in_words(data, built[-1], built[0].index)
+    answers = answer_in_words(data, built[-1])
     show.heading("Answers in words", f"by {built[-1].label}, recall={RECALL:g}; smaller distances are nearer")
     for answer in answers:
-        show.answer(answer)
+        show.question(answer.question, answer.us)
+        for distance, text in answer.hits:
+            show.hit(distance, text)
 
     curves = measure.curves(points)
     show.heading("Written")
@@ -69,18 +74,7 @@ def demo(
     show.console.print(f"\n  {time.perf_counter() - start:.1f} s in all.", style="dim")
 
 
-def measure_facts(data: Dataset) -> dict[str, str]:
-    """Return the data set, the machine and the kernels that are at work, in words."""
-    import vsearch as vs
-
-    config: Any = vs.config()
-    facts = {"Data": f"{data.n:,} vectors of {data.dim} dimensions, {data.metric}, {data.nq:,} queries: {data.name}"}
-    facts |= machine_facts()
-    facts["Kernels"] = f"{config['backend']} ({config['isa']})"
-    return facts
-
-
-def answer_in_words(data: Dataset, chosen: measure.Built, exact: Any) -> list[Answer]:
+def answer_in_words(data: Dataset, chosen: measure.Built) -> list[Answer]:
     """Ask the questions of QUESTIONS, or the first queries of a data set that lacks them."""
     texts, query_texts = data.texts or [], data.query_texts or []
     rows = [query_texts.index(question) for question in QUESTIONS if question in query_texts] or range(5)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from vsearch.evaluate import Answer, Table
+from vsearch.evaluate import Table
 
 console = Console(highlight=False)
 problems = Console(stderr=True, highlight=False)
@@ -40,15 +40,18 @@ def table(content: Table) -> None:
         console.print(Padding(Text(content.note, style="dim"), (0, 0, 0, 2)))
 
 
-def answer(content: Answer) -> None:
-    """Print a question and what was found, one line per text."""
-    question = Text.assemble(("  “" + content.question + "”", "bold cyan"), (f"   {content.us:,.0f} µs", "dim"))
-    console.print(question)
-    for distance, text in content.hits:
-        head, mark, rest = text.partition(": ")
-        line = Text.assemble((f"    {distance:.3f}  ", "dim"), (head, "bold" if mark else ""), mark + rest)
-        line.truncate(max(40, console.width), overflow="ellipsis")
-        console.print(line, no_wrap=True)
+def question(words: str, us: float | None = None) -> None:
+    """Print what was asked, and in how many microseconds it was answered."""
+    took = "" if us is None else f"   {us:,.0f} µs"
+    console.print(Text.assemble(("  “" + words + "”", "bold cyan"), (took, "dim")))
+
+
+def hit(distance: float, text: str) -> None:
+    """Print one text that was found, on one line; in "words: gloss" the words stand out."""
+    head, mark, rest = text.partition(": ")
+    line = Text.assemble((f"    {distance:.3f}  ", "dim"), (head, "bold" if mark else ""), mark + rest)
+    line.truncate(max(40, console.width), overflow="ellipsis")
+    console.print(line, no_wrap=True)
 
 
 def path(what: str, where: Path) -> None:

@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vsearch.errors import ParameterError
 
-GRAMMAR = re.compile(r"(?P<family>flat|ivf(?P<lists>\d+)?)(-rabitq(?P<bits>\d+)?)?(-(?P<numbers>f32|f16|bf16|int8|norefine))?")
+GRAMMAR = re.compile(
+    r"(?P<family>flat|ivf(?P<lists>\d+)?)(-rabitq(?P<bits>\d+)?)?(-(?P<numbers>f32|f16|bf16|int8|norefine))?"
+)
 
 #: What a quantized index refines from when its name does not say: half the bytes of f32, hardly any recall.
 DEFAULT_REFINE = "bf16"
@@ -71,6 +73,21 @@ class IndexSpec:
         if self.numbers == "norefine":
             return label + ", no refine"
         return label + (f", {self.numbers}" if self.numbers else "")
+
+    def adjusted(self, bits: int | None = None, lists: int | None = None) -> IndexSpec:
+        """Return the spec with what separate options say; they may not contradict the name.
+
+        Examples
+        --------
+        >>> IndexSpec.parse("ivf").adjusted(bits=4, lists=64).label
+        'IVF 64 + RaBitQ 4 bits'
+        """
+        for name, said, asked in (("bits", self.bits, bits), ("lists", self.lists, lists)):
+            if said is not None and asked is not None and said != asked:
+                raise ParameterError(f"`{name}` must agree with the index name, which says {said}; got {asked}.")
+        if lists is not None and self.family == "flat":
+            raise ParameterError(f"`lists` must not be given for a flat index; got {lists}.")
+        return replace(self, bits=bits or self.bits, lists=lists or self.lists)
 
     def make(self, metric: str, seed: int = 0) -> Any:
         """Return the index, not yet fitted."""

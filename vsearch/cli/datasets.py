@@ -1,0 +1,36 @@
+"""`vsearch datasets list | get`: the public data sets that vsearch knows by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vsearch.cli import show
+from vsearch.evaluate import Table
+from vsearch.evaluate.datasets import list_datasets
+
+app = typer.Typer(help="List and fetch public data sets.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the known data sets and which of them are on this machine."""
+    rows = [
+        [entry.name, entry.n, entry.dim, entry.metric, show.kilobytes(entry.size), "yes" if entry.is_here() else ""]
+        for entry in list_datasets()
+    ]
+    show.table(Table("", ["data set", "vectors", "dim", "metric", "size", "here"], rows, ["", ",d", "d", "", "", ""]))
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A name from vsearch datasets list.")],
+    folder: Annotated[Path | None, typer.Option(help="Where it goes; $VSEARCH_DATA or ~/.cache/vsearch.")] = None,
+) -> None:
+    """Download a data set; resumes where it was interrupted, and checks what arrived."""
+    from vsearch.evaluate.download import download
+
+    for path in download(name, folder, progress=True):
+        show.path("here", path)
