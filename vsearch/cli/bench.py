@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from vsearch.cli import measure, show
 from vsearch.cli.facts import facts_of
-from vsearch.cli.specs import parse_indexes
+from vsearch.cli.specs import EXAMPLES, parse_indexes
 from vsearch.errors import MissingExtraError, ParameterError
 from vsearch.evaluate import Point, recall_figure, write_report
 from vsearch.evaluate.datasets import load_dataset
@@ -22,9 +21,7 @@ def bench(
     data: Annotated[str, typer.Argument(help="A known data set (vsearch datasets list) or a file of vectors.")],
     index: Annotated[
         str,
-        typer.Option(
-            help="Names with commas between: flat, flat-int8, ivf, ivf512-rabitq4-bf16, ivf-rabitq8-norefine."
-        ),
+        typer.Option(help=f"Names with commas between, such as {EXAMPLES}."),
     ] = "flat,ivf,ivf-rabitq",
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per query.")] = 10,
     metric: Annotated[str | None, typer.Option(help="l2, ip or cosine; by default what the data set says.")] = None,
@@ -106,5 +103,5 @@ def write_points(path: Path, built: list[measure.Built], points: list[Point], fa
         "points": [asdict(point) for point in points],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, default=np.ndarray.tolist) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path

@@ -36,6 +36,7 @@ QUESTIONS = (
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the figure and the report.")] = Path("vsearch-demo"),
+    passes: Annotated[int, typer.Option(min=1, help="Timed passes over every setting; the best counts.")] = 3,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads for building and batches; all by default.")
     ] = None,
@@ -48,7 +49,7 @@ def demo(
     built = measure.build(parse_indexes(INDEXES), data.train, data.metric, threads)
     queries = measure.queries_of(data, None)
     truth = measure.truth_of(data, queries, K)
-    points = measure.measure(built, queries, truth, targets=[RECALL], passes=3, threads=threads, seconds=1.0)
+    points = measure.measure(built, queries, truth, targets=[RECALL], passes=passes, threads=threads, seconds=1.0)
     table = measure.overview("Three indexes of the same vectors", built, points, K, RECALL)
     show.table(table)
 

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from vsearch.cli import show
-from vsearch.cli.specs import IndexSpec
+from vsearch.cli.specs import EXAMPLES, IndexSpec
 from vsearch.errors import ParameterError
 from vsearch.evaluate.datasets import Dataset, load_dataset
 
@@ -21,9 +21,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads; all by defaul
 def build(
     data: Annotated[str, typer.Argument(help="A known data set (vsearch datasets list) or a file of vectors.")],
     out: Annotated[Path, typer.Argument(help="Where the index goes, such as words.vsx.")],
-    index: Annotated[
-        str, typer.Option(help="flat, flat-int8, ivf, ivf512-rabitq4-bf16, ivf-rabitq8-norefine.")
-    ] = "ivf",
+    index: Annotated[str, typer.Option(help=f"A name such as {EXAMPLES}.")] = "ivf",
     metric: Annotated[str | None, typer.Option(help="l2, ip or cosine; by default what the data set says.")] = None,
     bits: Annotated[int | None, typer.Option(min=1, max=8, help="RaBitQ bits, as in ivf-rabitq4.")] = None,
     lists: Annotated[int | None, typer.Option(min=1, help="Lists of an IVF, as in ivf512.")] = None,

@@ -18,8 +18,13 @@ from typing import Any
 from vsearch.errors import ParameterError
 
 GRAMMAR = re.compile(
-    r"(?P<family>flat|ivf(?P<lists>\d+)?)(-rabitq(?P<bits>\d+)?)?(-(?P<numbers>f32|f16|bf16|int8|norefine))?"
+    r"(?P<family>flat|ivf(?P<lists>[1-9]\d{0,8})?)"
+    r"(?P<quantizer>-rabitq(?P<bits>\d)?)?"
+    r"(-(?P<numbers>f32|f16|bf16|int8|norefine))?"
 )
+
+#: For help texts and errors.
+EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16 or ivf-rabitq8-norefine"
 
 #: What a quantized index refines from when its name does not say: half the bytes of f32, hardly any recall.
 DEFAULT_REFINE = "bf16"
@@ -44,15 +49,12 @@ class IndexSpec:
         IndexSpec(family='ivf', lists=512, bits=4, numbers='f16')
         """
         found = GRAMMAR.fullmatch(name.strip().lower())
-        if not found or (found["numbers"] == "norefine" and "rabitq" not in name.lower()):
-            raise ParameterError(
-                f"`index` must look like flat, flat-int8, ivf, ivf512-rabitq4-bf16 or ivf-rabitq8-norefine; got {name!r}."
-            )
-        quantized = "rabitq" in name.lower()
+        if not found or (found["numbers"] == "norefine" and not found["quantizer"]):
+            raise ParameterError(f"`index` must be a name such as {EXAMPLES}; got {name!r}.")
         return cls(
             family="ivf" if found["family"].startswith("ivf") else "flat",
             lists=int(found["lists"]) if found["lists"] else None,
-            bits=int(found["bits"] or 1) if quantized else None,
+            bits=int(found["bits"] or 1) if found["quantizer"] else None,
             numbers=found["numbers"],
         )
 
