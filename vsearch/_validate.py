@@ -1,0 +1,294 @@
+"""Every check at the door: what a caller hands in is either made canonical here or refused before anything changes.
+
+Messages follow one grammar, "`k` must be an int in [1, 65536]; got 0.", then, where there is one, a second sentence
+with the way out. Vectors leave as C-contiguous float32, ids as int64, a filter as a packed bitmap; behind the door the
+code trusts them.
+
+NaN and infinity are found by one dot product per row with a constant vector of 2**-60. No finite float32 row of up to
+65536 values can overflow it, and NaN or infinity always survives it, so a finite result proves the row and a search
+with a single query pays about half a microsecond for the proof; `np.isfinite(x).all()` costs four times that.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from vsearch.errors import DimensionError, DTypeError, DuplicateIdError, ParameterError, UnknownIdError
+
+#: The most neighbours one search returns, and the most dimensions a vector has.
+MAX_K = 65536
+MAX_DIM = 65536
+
+#: What `check_vectors` takes as vectors; all of these are exact in float32 but float64, which is rounded.
+FLOATS = ("float16", "float32", "float64", "int8", "uint8")
+
+# Names bound once: attribute look-ups are a tenth of the cost of checking one query.
+_F32, _Array, _isfinite = np.dtype(np.float32), np.ndarray, math.isfinite
+_READY = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED, read at once from `flags.num`
+_probes: dict[int, np.ndarray] = {}
+
+
+def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return ``value`` as an int in [low, high]; ``high=None`` leaves the top open.
+
+    >>> check_int("lists", 16, 1, 1000)
+    16
+    """
+    wanted = f"an int >= {low}" if high is None else f"an int in [{low}, {high}]"
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise DTypeError(f"`{name}` must be {wanted}; got {_show(value)}.") from None
+    if number < low or (high is not None and number > high):
+        raise ParameterError(f"`{name}` must be {wanted}; got {_show(number)}.")
+    return number
+
+
+def check_k(k: Any) -> int:
+    """Return the number of neighbours asked for.
+
+    >>> check_k(10)
+    10
+    """
+    if type(k) is int and 1 <= k <= MAX_K:
+        return k
+    return check_int("k", k, 1, MAX_K)
+
+
+def check_float(name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
+    """Return ``value`` as a finite float in [low, high], or in (low, high] with ``open_low``.
+
+    >>> check_float("recall", 0.95, 0, 1, open_low=True)
+    0.95
+    """
+    interval = f"{'(' if open_low else '['}{low:g}, {f'{high:g}]' if high < math.inf else 'inf)'}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DTypeError(f"`{name}` must be a number in {interval}; got {_show(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond 1e308
+        number = math.inf
+    if not math.isfinite(number) or number < low or number > high or (open_low and number == low):
+        raise ParameterError(f"`{name}` must be a number in {interval}; got {_show(value)}.")
+    return number
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """Return ``value`` if it is one of ``allowed``.
+
+    >>> check_choice("metric", "l2", ("l2", "ip", "cosine"))
+    'l2'
+    """
+    for option in allowed:
+        if type(value) is type(option) and value == option:
+            return option
+    near = []
+    if isinstance(value, str):
+        import difflib
+
+        near = difflib.get_close_matches(value.lower(), [x for x in allowed if isinstance(x, str)], 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ParameterError(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {_show(value)}.{hint}")
+
+
+def check_vectors(
+    name: str, X: Any, dim: int | None = None, allow_empty: bool = False, dtypes: str | Collection[str] = "float"
+) -> np.ndarray:
+    """Return ``X`` as a C-contiguous float32 array of shape (n, d); no copy where it is one already.
+
+    Parameters
+    ----------
+    name : str
+        What the caller calls it, for the message.
+    X : array-like
+        An array, anything with ``__array__`` or ``__dlpack__`` (tensors), or a list of rows.
+    dim : int, optional
+        The d it must have.
+    allow_empty : bool
+        Whether n may be 0.
+    dtypes : "float" or a collection of dtype names
+        What it may hold; "float" is `FLOATS`.
+
+    >>> check_vectors("X", [[1, 2], [3, 4]]).dtype
+    dtype('float32')
+    """
+    array = _as_array(name, X, FLOATS if dtypes == "float" else tuple(dtypes))
+    if array.ndim != 2:
+        wanted = "(n, d)" if dim is None else f"(n, {dim})"
+        hint = f" For one vector, pass `{name}[None]`." if array.ndim == 1 and array.size else ""
+        raise DimensionError(f"`{name}` must have shape {wanted}; got {array.shape}.{hint}")
+    n, d = array.shape
+    _check_dim(name, d, dim)
+    if n == 0 and not allow_empty:
+        raise DimensionError(f"`{name}` must have at least one row; got shape {array.shape}.")
+    return _as_finite_f32(name, array)
+
+
+def check_queries(name: str, Q: Any, dim: int) -> tuple[np.ndarray, bool]:
+    """Return queries as C-contiguous float32 (nq, dim), and whether ``Q`` was a single vector.
+
+    >>> check_queries("Q", np.zeros(4, np.float32), 4)[1]
+    True
+    """
+    # The path of a single ready-made query, well under a microsecond; whatever it does not like goes the long way.
+    if type(Q) is _Array and Q.ndim == 1 and len(Q) == dim and Q.dtype is _F32 and Q.flags.num & _READY == _READY:
+        try:
+            if _isfinite(Q.dot(_probes[dim])):
+                return Q[None], True
+        except (KeyError, RuntimeWarning, FloatingPointError):  # a first search, or +inf beside -inf
+            pass
+    array = _as_array(name, Q, FLOATS)
+    if array.ndim not in (1, 2):
+        raise DimensionError(f"`{name}` must have shape ({dim},) or (nq, {dim}); got {array.shape}.")
+    _check_dim(name, array.shape[-1], dim)
+    return _as_finite_f32(name, array.reshape(-1, dim)), array.ndim == 1
+
+
+def _check_dim(name: str, d: int, dim: int | None) -> None:
+    if dim is None and not 1 <= d <= MAX_DIM:
+        raise DimensionError(f"`{name}` must have 1 to {MAX_DIM} dimensions; got {d}.")
+    if dim is not None and d != dim:
+        raise DimensionError(f"`{name}` must have d={dim} like the index; got d={d}. Were they made by another model?")
+
+
+def _as_array(name: str, value: Any, dtypes: tuple[str, ...]) -> np.ndarray:
+    """Anything array-like as an ndarray of one of ``dtypes``; Python numbers in lists become float64."""
+    wanted = f"`{name}` must be an array of {', '.join(dtypes)}"
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DTypeError(f"{wanted}; got a masked array. Fill or drop what is masked first.")
+    try:
+        if isinstance(value, np.ndarray) or hasattr(value, "__array__") or not hasattr(value, "__dlpack__"):
+            array = np.asarray(value)
+        else:
+            array = np.from_dlpack(value)
+    except (TypeError, RuntimeError, BufferError) as error:  # tensors on a GPU, with a gradient, or of bfloat16
+        hint = " For a tensor, pass `x.detach().cpu().float()`." if hasattr(value, "__dlpack__") else ""
+        raise DTypeError(f"{wanted}; got {type(value).__name__}, which cannot be read ({error}).{hint}") from None
+    except (ValueError, OverflowError):
+        raise DimensionError(f"`{name}` must have rows of equal length; got {_show(value)}.") from None
+    if array.dtype.name in dtypes:
+        return array
+    if array.dtype.kind in "iuf" and not hasattr(value, "dtype") and "float64" in dtypes:  # lists of plain numbers
+        return array.astype(np.float64)
+    raise DTypeError(f"{wanted}; got {_dtype_name(value, array)}.")
+
+
+def _as_finite_f32(name: str, array: np.ndarray) -> np.ndarray:
+    """``array`` (n, d) as C-contiguous float32, refused if a row has NaN, infinity or what float32 cannot hold."""
+    with np.errstate(all="ignore"):
+        vectors = np.require(array, np.float32, ["C", "A"])
+        if array.dtype.kind != "f" or array.size == 0:
+            return vectors
+        d = vectors.shape[1]
+        if d not in _probes:
+            _probes[d] = np.full(d, 2.0**-60, np.float32)
+        good = np.isfinite(vectors.dot(_probes[d]))
+    if not good.all():
+        row = int(np.argmin(good))
+        if np.isfinite(array[row]).all():
+            raise ParameterError(f"`{name}` must fit float32; row {row} has a value beyond 3.4e38.")
+        what = "NaN" if np.isnan(array[row]).any() else "infinity"
+        raise ParameterError(f"`{name}` must be finite; row {row} has {what}.")
+    return vectors
+
+
+def check_ids(name: str, ids: Any, n: int | None = None) -> np.ndarray:
+    """Return ``ids`` as int64 of shape (n,), each >= 0 and none twice; ``n=None`` takes any number, or one id.
+
+    >>> check_ids("ids", [7, 3], 2)
+    array([7, 3])
+    """
+    if n is None and hasattr(ids, "__index__") and not isinstance(ids, (bool, np.bool_, np.ndarray)):
+        ids = [ids]
+    array = _as_ints(name, ids)
+    if array.ndim != 1 or (n is not None and len(array) != n):
+        shape = "(n,)" if n is None else f"({n},), one id per vector"
+        raise DimensionError(f"`{name}` must have shape {shape}; got {array.shape}.")
+    if array.size and int(array.min()) < 0:
+        raise ParameterError(f"`{name}` must be >= 0; got {int(array[np.argmax(array < 0)])}.")
+    if not (array[1:] > array[:-1]).all():
+        ordered = np.sort(array)
+        twice = ordered[1:] == ordered[:-1]
+        if twice.any():
+            raise DuplicateIdError(f"`{name}` must be unique; {int(ordered[np.argmax(twice)])} is given twice.")
+    return array
+
+
+def check_filter(filter: Any, ids_sorted: np.ndarray) -> np.ndarray | None:
+    """Return a filter as a packed bitmap aligned with ``ids_sorted``, or None where there is no filter.
+
+    Parameters
+    ----------
+    filter : None, bool array (n,), int array of ids, or uint8 array of ceil(n / 8) packed bits
+        What may be returned. Packed bits are in little order, as by ``np.packbits(mask, bitorder="little")``; a
+        uint8 array is always read as bits. Ids may come as a list or a set, in any order, also repeated.
+    ids_sorted : array of int64
+        The ids of the index, ascending.
+
+    >>> check_filter([5, 9], np.array([3, 5, 9]))
+    array([6], dtype=uint8)
+    """
+    if filter is None:
+        return None
+    n = len(ids_sorted)
+    filter = list(filter) if isinstance(filter, (set, frozenset)) else filter
+    array = _as_ints("filter", filter, "a bool mask, packed bits or ids", kinds="biu")
+    if array.dtype == np.bool_:
+        if array.shape != (n,):
+            raise DimensionError(f"`filter` must be a mask of shape ({n},), one bool per id; got {array.shape}.")
+        return np.packbits(array, bitorder="little")
+    if getattr(filter, "dtype", None) == np.uint8:
+        size = -(-n // 8)
+        if array.shape != (size,):
+            wanted = f"a bitmap of shape ({size},), one bit per id"
+            raise DimensionError(f"`filter` must be {wanted}; got {array.shape}. For a list of ids, pass int64.")
+        bits = array.astype(np.uint8)
+        bits[n // 8 :] &= (1 << n % 8) - 1
+        return bits
+    if array.ndim != 1:
+        raise DimensionError(f"`filter` must have one dimension; got shape {array.shape}.")
+    at = np.minimum(np.searchsorted(ids_sorted, array), max(n - 1, 0))
+    known = ids_sorted[at] == array if n else np.zeros(array.shape, bool)
+    if not known.all():
+        raise UnknownIdError(f"`filter` must hold ids of the index; {int(array[np.argmin(known)])} is not in it.")
+    mask = np.zeros(n, bool)
+    mask[at] = True
+    return np.packbits(mask, bitorder="little")
+
+
+def _as_ints(name: str, value: Any, wanted: str = "an array of ints", kinds: str = "iu") -> np.ndarray:
+    """``value`` as an int64 array, or a bool array where ``kinds`` allows that."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU
+        raise DTypeError(f"`{name}` must be {wanted}; got {_show(value)}.") from None
+    if array.size == 0 and array.dtype.kind == "f":  # an empty list has no type of its own
+        return array.astype(np.int64)
+    if array.dtype.kind not in kinds:
+        raise DTypeError(f"`{name}` must be {wanted}; got {_dtype_name(value, array)}.")
+    if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise ParameterError(f"`{name}` must be below 2**63; got {int(array.max())}.")
+    return array if array.dtype == np.bool_ else np.require(array, np.int64, ["C", "A"])
+
+
+def _dtype_name(value: Any, array: np.ndarray) -> str:
+    return f"dtype {array.dtype}" if hasattr(value, "dtype") else f"a {type(value).__name__} (dtype {array.dtype})"
+
+
+def _show(value: Any) -> str:
+    """A short repr that cannot fail: with the type where it is not plain, cut where it is long."""
+    if isinstance(value, np.ndarray):
+        return f"an array of dtype {value.dtype} and shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a broken `__repr__`, or an int of more digits than Python prints
+        return f"an int of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return text if value is None or type(value) in (int, float, str) else f"{text} ({type(value).__name__})"
