@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/table.hpp"
 
@@ -57,22 +58,48 @@ void CoarseQuantizer::rank(const float* query, Scratch& scratch) const {
         scratch.keys[i] = key_[i] - sum * low_[i] - scale * step_[i] * static_cast<float>(scratch.dots[i]);
 }
 
-void CoarseQuantizer::probe(const float* query, std::size_t probes, Scratch& scratch) const {
+// The `probes` smallest keys, sorted. The p-th smallest of the minima of groups of four bounds the p-th smallest key from above,
+// so one vectorised pass leaves little more than p keys to sort.
+void CoarseQuantizer::select(std::size_t probes, Scratch& scratch) const {
+    constexpr std::size_t kGroup = 4;
+    const std::size_t groups = lists_ / kGroup;
+    scratch.selected.resize(lists_);
+    std::size_t count = 0;
+    if (probes < groups) {
+        scratch.minima.resize(groups);
+        float* minima = scratch.minima.data();
+        const float* keys = scratch.keys.data();
+        for (std::size_t g = 0; g < groups; ++g) minima[g] = std::min(std::min(keys[g], keys[g + groups]), std::min(keys[g + 2 * groups], keys[g + 3 * groups]));
+        std::nth_element(minima, minima + probes, minima + groups);
+        count = kernels().select_below(keys, lists_, std::nextafter(minima[probes], std::numeric_limits<float>::infinity()), scratch.selected.data());
+    } else {
+        for (; count < lists_; ++count) scratch.selected[count] = static_cast<std::uint32_t>(count);
+    }
+    auto& nearest = scratch.nearest;
+    nearest.clear();
+    for (std::size_t i = 0; i < count; ++i) nearest.emplace_back(scratch.keys[scratch.selected[i]], scratch.selected[i]);
+    const auto cut = nearest.begin() + static_cast<std::ptrdiff_t>(probes);
+    if (cut != nearest.end()) std::nth_element(nearest.begin(), cut, nearest.end());
+    std::sort(nearest.begin(), cut);
+}
+
+void CoarseQuantizer::probe(const float* query, float norm2, std::size_t probes, bool exact, Scratch& scratch) const {
     probes = std::min(probes, lists_);
     scratch.lists.resize(probes);
     scratch.distances.resize(probes);
-    auto& nearest = scratch.nearest;
-    nearest.resize(lists_);
     if (lists_ > 1) {
         rank(query, scratch);
-        for (std::size_t i = 0; i < lists_; ++i) nearest[i] = {scratch.keys[i], static_cast<std::uint32_t>(i)};
-        if (probes < lists_) std::nth_element(nearest.begin(), nearest.begin() + static_cast<std::ptrdiff_t>(probes), nearest.end());
-        std::sort(nearest.begin(), nearest.begin() + static_cast<std::ptrdiff_t>(probes));
+        select(probes, scratch);
     } else {
-        nearest[0] = {0.0f, 0};
+        scratch.nearest.assign(1, {0.0f, 0});
+        exact = true;
     }
-    for (std::size_t i = 0; i < probes; ++i) scratch.lists[i] = nearest[i].second;
-    kernels().l2_f32(query, centroids_, dim_ * sizeof(float), scratch.lists.data(), probes, dim_, scratch.distances.data());
+    for (std::size_t i = 0; i < probes; ++i) {
+        const auto [key, list] = scratch.nearest[i];
+        scratch.lists[i] = list;
+        scratch.distances[i] = std::max(0.0f, norm2 + norm2_[list] + 2 * (key - key_[list]));
+    }
+    if (exact) kernels().l2_f32(query, centroids_, dim_ * sizeof(float), scratch.lists.data(), probes, dim_, scratch.distances.data());
 }
 
 }  // namespace vsearch

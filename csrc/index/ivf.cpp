@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/pool.hpp"
 #include "kernels/table.hpp"
@@ -12,7 +11,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kFlushSize = 256;  // survivors held back before they are looked at, so that their rows can arrive
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::size_t kRefineBatch = 4;   // rows scored at once: enough to share the loads of the query, few enough to keep the threshold fresh
 
 struct Candidate {
     float bound;
@@ -140,16 +139,14 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
             scan_matches(options, w);
         } else {
             prepare(query, w);
-            coarse_.probe(w.rotated.data(), options.probes, w.coarse);
+            const bool only_pruned = bits_ == 0 || (bits_ == 1 && arrays_.rows.data != nullptr);
+            coarse_.probe(w.rotated.data(), w.query_norm2, options.probes, !only_pruned, w.coarse);
             if (bits_ > 0) w.query.prepare(w.rotated.data(), rotation_.padded(), bits_);
             for (std::size_t p = 0; p < w.coarse.lists.size(); ++p) {
                 const std::uint32_t list = w.coarse.lists[p];
-                if (p + 1 < w.coarse.lists.size()) {
-                    const std::uint8_t* next = arrays_.blocks + arrays_.list_block[w.coarse.lists[p + 1]] * block_bytes_;
-                    for (std::size_t at = 0; at < std::min<std::size_t>(block_bytes_, 1024); at += 64) prefetch(next + at);
-                }
+                const std::uint8_t* next = p + 1 < w.coarse.lists.size() ? arrays_.blocks + arrays_.list_block[w.coarse.lists[p + 1]] * block_bytes_ : nullptr;
                 if (bits_ > 0)
-                    scan_codes(list, terms(list, w.coarse.distances[p], w), options, w);
+                    scan_codes(list, terms(list, w.coarse.distances[p], w), next, options, w);
                 else
                     scan_rows(list, options, w);
             }
@@ -158,7 +155,7 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
     w.best.sort_into(ids, distances);
 }
 
-void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const IvfQuery& options, Workspace& w) const {
+void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const {
     const KernelTable& kernel = kernels();
     const std::size_t size = arrays_.list_size[list];
     const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
@@ -167,6 +164,10 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const IvfQu
     float bounds[kBlock];
     w.counters.scanned += size;
     for (std::size_t first = 0; first < size; first += kBlock, block += block_bytes_) {
+        if (next != nullptr) {  // a list is too short for the hardware to see a stream: fetch the next one block by block
+            for (std::size_t at = 0; at < block_bytes_; at += 64) prefetch(next + at);
+            next += block_bytes_;
+        }
         const std::uint32_t* slots = layout_.slot(block);
         const std::uint32_t live = live_lanes(slots, size - first, options.filter);
         if (live == 0) continue;
@@ -189,6 +190,8 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const IvfQu
 // Looks at the survivors of the 1-bit bound: estimate again with all bits, keep what that bound lets through, refine.
 void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& w) const {
     w.counters.survivors += w.pending.size();
+    // The first list has no threshold yet and lets everything through: nearest first, so that the rest can be refused.
+    if (w.pending.size() > 2 * options.k) std::sort(w.pending.begin(), w.pending.end(), [](const Candidate& a, const Candidate& b) { return a.bound < b.bound; });
     const float margin = options.epsilon * arrays_.full_spread * terms.distance;
     for (const Candidate& c : w.pending) {
         if (!(c.bound < w.best.threshold())) continue;
@@ -209,7 +212,7 @@ void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& 
         }
         if (arrays_.extra != nullptr) arrays_.rows.prefetch(c.slot);
         w.slots[w.waiting++] = c.slot;
-        if (w.waiting == kFlushSize || arrays_.extra == nullptr) refine(w);
+        if (w.waiting == kRefineBatch) refine(w);
     }
     w.pending.clear();
     if (w.waiting > 0) refine(w);

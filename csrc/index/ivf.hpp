@@ -92,7 +92,7 @@ private:
     void search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances);
     void prepare(const float* query, Workspace& w) const;
     ListTerms terms(std::uint32_t list, float distance2, const Workspace& w) const;
-    void scan_codes(std::uint32_t list, const ListTerms& terms, const IvfQuery& options, Workspace& w) const;
+    void scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const;
     void scan_rows(std::uint32_t list, const IvfQuery& options, Workspace& w) const;
     void scan_matches(const IvfQuery& options, Workspace& w) const;
     void flush(const ListTerms& terms, const IvfQuery& options, Workspace& w) const;

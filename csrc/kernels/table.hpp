@@ -53,6 +53,13 @@ using FhtKernel = void (*)(float* x, std::size_t n);
 // For the grid scale search: m_j = min(floor(a_j * inverse_step), top) + 1/2; returns sum a_j*m_j in *dot and sum m_j^2 in *norm.
 using GridScoreKernel = void (*)(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm);
 
+// The 16 subset sums of each group of 4 values, shifted so that the smallest is 0: table[16 g + m] = sum of the x[4g+i] with bit i
+// of m set, minus the sum of the negative ones. *low gets the sum of all negative values, *widest the largest range of a group.
+using SubsetSumsKernel = void (*)(const float* x, std::size_t groups, float* table, float* low, float* widest);
+
+// out[i] = min(trunc(max(x[i], 0) * factor + 1/2), top), n a multiple of 16.
+using QuantizeU8Kernel = void (*)(const float* x, std::size_t n, float factor, float top, std::uint8_t* out);
+
 #define VSEARCH_KERNELS(X)                    \
     X(l2_f32, RowsKernel)                     \
     X(dot_f32, RowsKernel)                    \
@@ -69,7 +76,9 @@ using GridScoreKernel = void (*)(const float* magnitude, std::size_t d, float in
     X(popcount_planes, BitPlanesKernel)       \
     X(hamming, HammingKernel)                 \
     X(fht_f32, FhtKernel)                     \
-    X(grid_score, GridScoreKernel)
+    X(grid_score, GridScoreKernel)            \
+    X(subset_sums, SubsetSumsKernel)          \
+    X(quantize_u8, QuantizeU8Kernel)
 
 struct KernelTable {
 #define VSEARCH_DECLARE(name, type) type name = nullptr;

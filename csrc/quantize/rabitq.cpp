@@ -139,25 +139,11 @@ void PreparedQuery::prepare(const float* rotated, std::size_t dim, int bits) {
 
 void PreparedQuery::build_tables(const float* q) {
     float widest = 0, lowest_sum = 0;
-    for (std::size_t g = 0; g < groups_; ++g) {
-        float* t = table_.data() + g * 16;
-        const float* x = q + g * 4;
-        float low = 0, high = 0;
-        for (int i = 0; i < 4; ++i) (x[i] < 0 ? low : high) += x[i];
-        t[0] = -low;  // shifted so that the smallest subset sum of the group is 0
-        t[1] = t[0] + x[0];
-        for (int i = 0; i < 2; ++i) t[2 + i] = t[i] + x[1];
-        for (int i = 0; i < 4; ++i) t[4 + i] = t[i] + x[2];
-        for (int i = 0; i < 8; ++i) t[8 + i] = t[i] + x[3];
-        lowest_sum += low;
-        widest = std::max(widest, high - low);
-    }
+    kernels().subset_sums(q, groups_, table_.data(), &lowest_sum, &widest);
     // Sums over all groups must fit in 16 bits. 8-bit entries add an error of about widest/255/sqrt(12) a group, a hundredth of
     // the 1-bit estimator's own (specs section 1.4).
     const float levels = std::min<float>(255.0f, std::floor(65535.0f / static_cast<float>(groups_)));
-    const float inverse = widest > 0 ? levels / widest : 0.0f;
-    for (std::size_t i = 0; i < groups_ * 16; ++i)
-        lut_[i] = static_cast<std::uint8_t>(std::min(std::max(table_[i] * inverse, 0.0f) + 0.5f, levels));
+    kernels().quantize_u8(table_.data(), groups_ * 16, widest > 0 ? levels / widest : 0.0f, levels, lut_.data());
     scale_ = widest > 0 ? widest / levels : 0.0f;
     offset_ = lowest_sum - 0.5f * query_sum_;
     if (bits_ == 1) return;

@@ -235,6 +235,46 @@ void grid_score(const float* magnitude, std::size_t d, float inverse_step, float
     *norm = fold16(norms[0], norms[1]);
 }
 
+void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
+    const __m256 bit0 = _mm256_castsi256_ps(_mm256_setr_epi32(0, -1, 0, -1, 0, -1, 0, -1));
+    const __m256 bit1 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1));
+    const __m256 bit2 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, 0, 0, -1, -1, -1, -1));
+    float low_sum = 0, range = 0;
+    for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
+        float negative = 0, positive = 0;
+        for (int i = 0; i < 4; ++i) {
+            negative += x[i] < 0 ? x[i] : 0.0f;
+            positive += x[i] < 0 ? 0.0f : x[i];
+        }
+        __m256 sums = _mm256_set1_ps(-negative);  // adding a masked 0 changes nothing: same sums as the scalar recursion
+        sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[0]), bit0));
+        sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[1]), bit1));
+        sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[2]), bit2));
+        _mm256_storeu_ps(table, sums);
+        _mm256_storeu_ps(table + 8, _mm256_add_ps(sums, _mm256_set1_ps(x[3])));
+        low_sum += negative;
+        const float span = positive - negative;
+        range = range < span ? span : range;
+    }
+    *low = low_sum;
+    *widest = range;
+}
+
+inline __m256i quantize8(const float* x, __m256 factor, __m256 top) {
+    const __m256 scaled = _mm256_add_ps(_mm256_mul_ps(_mm256_max_ps(_mm256_loadu_ps(x), _mm256_setzero_ps()), factor), _mm256_set1_ps(0.5f));
+    return _mm256_cvttps_epi32(_mm256_min_ps(scaled, top));
+}
+
+void quantize_u8(const float* x, std::size_t n, float factor, float top, std::uint8_t* out) {
+    const __m256 factor8 = _mm256_set1_ps(factor), top8 = _mm256_set1_ps(top);
+    for (std::size_t i = 0; i < n; i += 16) {
+        const __m256i words = _mm256_packus_epi32(quantize8(x + i, factor8, top8), quantize8(x + i + 8, factor8, top8));
+        const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+        const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), bytes);
+    }
+}
+
 }  // namespace
 
 inline void install_codes(KernelTable& table) {
@@ -245,6 +285,8 @@ inline void install_codes(KernelTable& table) {
     table.hamming = hamming;
     table.fht_f32 = fht_f32;
     table.grid_score = grid_score;
+    table.subset_sums = subset_sums;
+    table.quantize_u8 = quantize_u8;
 }
 
 }  // namespace vsearch::avx2

@@ -116,6 +116,29 @@ void grid_score(const float* magnitude, std::size_t d, float inverse_step, float
     *norm = fold16(norms);
 }
 
+void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
+    float low_sum = 0, range = 0;
+    for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
+        float negative = 0, positive = 0;
+        for (int i = 0; i < 4; ++i) (x[i] < 0 ? negative : positive) += x[i];
+        table[0] = -negative;
+        for (std::size_t bit = 0; bit < 4; ++bit)
+            for (std::size_t m = 0; m < std::size_t{1} << bit; ++m) table[(std::size_t{1} << bit) + m] = table[m] + x[bit];
+        low_sum += negative;
+        const float span = positive - negative;
+        range = range < span ? span : range;
+    }
+    *low = low_sum;
+    *widest = range;
+}
+
+void quantize_u8(const float* x, std::size_t n, float factor, float top, std::uint8_t* out) {
+    for (std::size_t i = 0; i < n; ++i) {
+        const float scaled = (x[i] > 0 ? x[i] : 0.0f) * factor + 0.5f;
+        out[i] = static_cast<std::uint8_t>(scaled < top ? scaled : top);
+    }
+}
+
 }  // namespace
 
 inline void install_codes(KernelTable& table) {
@@ -126,6 +149,8 @@ inline void install_codes(KernelTable& table) {
     table.hamming = hamming;
     table.fht_f32 = fht_f32;
     table.grid_score = grid_score;
+    table.subset_sums = subset_sums;
+    table.quantize_u8 = quantize_u8;
 }
 
 }  // namespace vsearch::scalar
