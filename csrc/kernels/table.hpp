@@ -4,7 +4,7 @@
 // quantizers. Each ISA unit (kernels/isa/*.cpp) overwrites the entries it does better, in the order scalar, avx2, avx512, then
 // the AVX-512 extensions bit by bit; what it leaves alone stays at the level below. The table is chosen at import.
 //
-// A new kernel is one line in VSEARCH_KERNELS, one comment beside its type below, and its functions under kernels/ops/.
+// A new kernel is one line in VSEARCH_KERNELS, one comment beside its type below, and its functions in kernels/<isa>/<family>.hpp.
 #pragma once
 
 #include <cstddef>
@@ -16,10 +16,11 @@
 namespace vsearch {
 
 // out[i] = sum_j (q[j]-x[j])^2 (l2) or sum_j q[j]*x[j] (dot) over n rows of d elements. Row i starts at
-// rows + stride_bytes * (slots ? slots[i] : i); with slots the kernel prefetches rows ahead.
+// rows + stride_bytes * (slots ? slots[i] : i); with slots the kernel prefetches rows ahead. A row's result does not depend
+// on n, on its position or on slots.
 using RowsKernel = void (*)(const float* query, const void* rows, std::size_t stride_bytes, const std::uint32_t* slots, std::size_t n, std::size_t d, float* out);
 
-// The same dot product for int8 rows against an int16 query, exact in int32. The caller keeps |q| * 127 * d < 2^31.
+// The same dot product for int8 rows against an int16 query, exact in int32. The caller keeps |q| * 128 * d < 2^31.
 using RowsInt8Kernel = void (*)(const std::int16_t* query, const std::int8_t* rows, std::size_t stride_bytes, const std::uint32_t* slots, std::size_t n, std::size_t d, std::int32_t* out);
 
 // out[i] = sum_j rows[i][j] * query[j] over n rows of d unsigned codes <= 127 and int8 queries in [-127, 127]; d a multiple of 32.
@@ -27,6 +28,14 @@ using RowsU7Kernel = void (*)(const std::int8_t* query, const std::uint8_t* rows
 
 // Writes the positions i with values[i] < bound to out (room for n), ascending, and returns how many.
 using SelectKernel = std::size_t (*)(const float* values, std::size_t n, float bound, std::uint32_t* out);
+
+// out[j] = scale * values[j] as float, n elements; scale is 1 but for int8 rows.
+using WidenKernel = void (*)(const void* values, std::size_t n, float scale, float* out);
+
+// A tile of a matrix product that never leaves the registers: n contiguous rows of d floats against a panel of 16 queries
+// (panel[16*j + q] = element j of query q, 64-byte aligned). Where not bias[i] + <row i, query q> < bounds[q], it writes
+// i << 4 | q to hits (room for 16*n, ascending in i); returns how many. A NaN is a hit.
+using TileKernel = std::size_t (*)(const float* panel, const float* rows, std::size_t n, std::size_t d, const float* bias, const float* bounds, std::uint32_t* hits);
 
 // FastScan over one block of 32 one-bit codes (layout: quantize/block.hpp). lut holds 16 bytes for each group of 4
 // dims. sums[v] = sum over groups of lut[group][nibble of vector v], exact in uint16 (the caller keeps max(lut)*groups < 65536).
@@ -70,6 +79,10 @@ using QuantizeU8Kernel = void (*)(const float* x, std::size_t n, float factor, f
     X(dot_i8, RowsInt8Kernel)                 \
     X(dot_u7, RowsU7Kernel)                   \
     X(select_below, SelectKernel)             \
+    X(widen_f16, WidenKernel)                 \
+    X(widen_bf16, WidenKernel)                \
+    X(widen_i8, WidenKernel)                  \
+    X(tile_f32, TileKernel)                   \
     X(fastscan, FastscanKernel)               \
     X(fastscan_bound, FastscanBoundKernel)    \
     X(dot_planes, PlanesKernel)               \
