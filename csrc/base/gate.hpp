@@ -17,6 +17,13 @@ public:
         changed_.wait(lock, [this] { return !writing_ && writers_waiting_ == 0; });
         ++readers_;
     }
+    // Never waits: for callers that hold something the writer may need.
+    bool try_enter_shared() {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (writing_ || writers_waiting_ > 0) return false;
+        ++readers_;
+        return true;
+    }
     void leave_shared() {
         std::lock_guard<std::mutex> lock(mutex_);
         if (--readers_ == 0 && writers_waiting_ > 0) changed_.notify_all();

@@ -25,6 +25,14 @@ struct Rows {
     std::size_t dim = 0;
     const float* factors = nullptr;  // int8 only: {scale, squared norm} of each row
 
+    // The view that starts at row `first`.
+    Rows from(std::size_t first) const {
+        Rows view = *this;
+        view.data += first * stride;
+        if (factors != nullptr) view.factors += 2 * first;
+        return view;
+    }
+
     void prefetch(std::size_t slot) const {
 #if defined(__GNUC__)
         const std::uint8_t* row = data + slot * stride;
@@ -40,7 +48,8 @@ public:
     void prepare(const Rows& rows, Metric metric, const float* query) {
         metric_ = metric;
         query_ = query;
-        if (rows.type == RowType::kInt8) quantize(rows.dim);
+        codes_in_use_ = rows.type == RowType::kInt8;
+        if (codes_in_use_) quantize(rows.dim);
     }
 
     // out[i] = distance of row slots[i], or of row i where slots is null (then `rows.data` may point at any first row).
@@ -57,11 +66,15 @@ public:
         for (std::size_t i = 0; i < n; ++i) out[i] = shift - out[i];
     }
 
+    // The query as the rows see it: element j of what is multiplied with them, and |q|^2 in the distances.
+    float element(std::size_t j) const { return codes_in_use_ ? scale_ * static_cast<float>(codes_[j]) : query_[j]; }
+    double norm2() const { return norm2_; }
+
 private:
     // int16 with the largest scale at which dot products of `dim` terms stay exact in int32. A query of integers in range keeps
     // scale 1, so integer data gives exact integer distances.
     void quantize(std::size_t dim) {
-        const float top = std::min(32767.0f, std::floor(2147483647.0f / (127.0f * static_cast<float>(dim))) - 1);
+        const float top = std::min(32767.0f, std::floor(2147483647.0f / (128.0f * static_cast<float>(dim))) - 1);
         codes_.resize(dim);
         float peak = 0;
         double norm2 = 0;
@@ -72,7 +85,7 @@ private:
             integral = integral && query_[j] == std::nearbyint(query_[j]);
         }
         scale_ = integral && peak <= top ? 1.0f : peak / top;
-        norm2_ = static_cast<float>(norm2);
+        norm2_ = norm2;
         const float inverse = scale_ > 0 ? 1.0f / scale_ : 0.0f;
         for (std::size_t j = 0; j < dim; ++j) codes_[j] = static_cast<std::int16_t>(std::lrint(query_[j] * inverse));
     }
@@ -80,18 +93,20 @@ private:
     void score_int8(const Rows& rows, const std::uint32_t* slots, std::size_t n, float* out) {
         dots_.resize(n);
         kernels().dot_i8(codes_.data(), reinterpret_cast<const std::int8_t*>(rows.data), rows.stride, slots, n, rows.dim, dots_.data());
-        for (std::size_t i = 0; i < n; ++i) {
+        const double shift = metric_ == Metric::kCosine ? 1 : 0;
+        for (std::size_t i = 0; i < n; ++i) {  // in double: a sum of large squares must not cost the last bits of a small distance
             const float* factor = rows.factors + 2 * (slots != nullptr ? slots[i] : i);
-            const float dot = scale_ * factor[0] * static_cast<float>(dots_[i]);
-            out[i] = metric_ == Metric::kL2       ? std::max(0.0f, norm2_ + factor[1] - 2 * dot)
-                     : metric_ == Metric::kCosine ? 1.0f - dot
-                                                  : -dot;
+            const double dot = static_cast<double>(scale_) * factor[0] * dots_[i];
+            const double distance = metric_ == Metric::kL2 ? std::max(0.0, norm2_ + factor[1] - 2 * dot) : shift - dot;
+            out[i] = static_cast<float>(distance);
         }
     }
 
     Metric metric_ = Metric::kL2;
     const float* query_ = nullptr;
-    float scale_ = 1, norm2_ = 0;
+    bool codes_in_use_ = false;
+    float scale_ = 1;
+    double norm2_ = 0;
     AlignedArray<std::int16_t> codes_;
     AlignedArray<std::int32_t> dots_;
 };
