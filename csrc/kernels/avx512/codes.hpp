@@ -1,0 +1,162 @@
+// Code kernels, AVX-512 (F, BW, DQ, VL). Same results as kernels/scalar/codes.hpp, bit for bit.
+//
+// Twice the width of kernels/avx2/codes.hpp with the same arithmetic; what changes is what fits in a register: four groups
+// of a FastScan block, a whole 64-dim chunk of a plane, the sixteen partial sums of grid_score. The popcounts stay with
+// AVX2 here: one popcnt a cycle beats a nibble table, and vpopcntq has its own unit (popcnt.hpp).
+// Floating-point results use separate multiply and add, never FMA, so that all units agree to the last bit.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/avx512/planes.hpp"
+#include "kernels/table.hpp"
+
+namespace vsearch::avx512 {
+namespace {
+
+// Sums of 8 vectors each, in vector order: {0..7}, {8..15}, {16..23}, {24..31} as uint16.
+struct FastscanSums {
+    __m128i part[4];
+};
+
+inline __m128i fold_lanes(__m512i x) {
+    const __m256i half = _mm256_add_epi16(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    return _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups) {
+    const __m512i nibble = _mm512_set1_epi8(15);
+    // `whole` adds 16-bit words of two bytes (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
+    __m512i whole_low = _mm512_setzero_si512(), odd_low = whole_low, whole_high = whole_low, odd_high = whole_low;
+    for (std::size_t g = 0; g < groups; g += 4) {
+        // Masked-out groups have a table of zeros. Two 64-bit lanes a group.
+        const std::size_t left = groups - g;
+        const __mmask8 lanes = left >= 4 ? static_cast<__mmask8>(0xff) : static_cast<__mmask8>((1u << (2 * left)) - 1);
+        const __m512i pair = _mm512_maskz_loadu_epi64(lanes, codes + g * 16);
+        const __m512i table = _mm512_maskz_loadu_epi64(lanes, lut + g * 16);
+        const __m512i low = _mm512_shuffle_epi8(table, _mm512_and_si512(pair, nibble));
+        const __m512i high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pair, 4), nibble));
+        whole_low = _mm512_add_epi16(whole_low, low);
+        odd_low = _mm512_add_epi16(odd_low, _mm512_srli_epi16(low, 8));
+        whole_high = _mm512_add_epi16(whole_high, high);
+        odd_high = _mm512_add_epi16(odd_high, _mm512_srli_epi16(high, 8));
+    }
+    const __m512i even_low = _mm512_sub_epi16(whole_low, _mm512_slli_epi16(odd_low, 8));
+    const __m512i even_high = _mm512_sub_epi16(whole_high, _mm512_slli_epi16(odd_high, 8));
+    return {{fold_lanes(even_low), fold_lanes(odd_low), fold_lanes(even_high), fold_lanes(odd_high)}};
+}
+
+void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint16_t* sums) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    for (int i = 0; i < 4; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + 8 * i), s.part[i]);
+}
+
+std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
+                             const float* rescale, float scale, float offset, float threshold, float* bounds) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    const __m512 scale16 = _mm512_set1_ps(scale), offset16 = _mm512_set1_ps(offset), limit16 = _mm512_set1_ps(threshold);
+    std::uint32_t mask = 0;
+    for (int i = 0; i < 2; ++i) {
+        const __m256i words = _mm256_inserti128_si256(_mm256_castsi128_si256(s.part[2 * i]), s.part[2 * i + 1], 1);
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(words));
+        const __m512 dot = _mm512_add_ps(_mm512_mul_ps(scale16, sum), offset16);
+        const __m512 bound = _mm512_add_ps(_mm512_loadu_ps(add + 16 * i), _mm512_mul_ps(_mm512_loadu_ps(rescale + 16 * i), dot));
+        _mm512_storeu_ps(bounds + 16 * i, bound);
+        mask |= static_cast<std::uint32_t>(_mm512_cmp_ps_mask(bound, limit16, _CMP_LT_OQ)) << (16 * i);
+    }
+    return mask;
+}
+
+// vpmaddubsw, then vpmaddwd by one. The int16 pairs hold: 2 * 15 * 127 < 32768.
+struct MultiplyTwice {
+    static __m512i add(__m512i sum, __m512i codes, __m512i query) {
+        return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(codes, query), _mm512_set1_epi16(1)));
+    }
+};
+
+// Stages 1, 2, 4 and 8 inside one register of 16 consecutive values: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
+inline __m512 signs(std::uint16_t minus) {
+    return _mm512_castsi512_ps(_mm512_maskz_set1_epi32(static_cast<__mmask16>(minus), static_cast<int>(0x80000000u)));
+}
+
+inline __m512 fht16(__m512 x) {
+    x = _mm512_add_ps(_mm512_permute_ps(x, 0xb1), _mm512_xor_ps(x, signs(0xaaaa)));
+    x = _mm512_add_ps(_mm512_permute_ps(x, 0x4e), _mm512_xor_ps(x, signs(0xcccc)));
+    x = _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0xb1), _mm512_xor_ps(x, signs(0xf0f0)));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0x4e), _mm512_xor_ps(x, signs(0xff00)));
+}
+
+inline void fht_small(float* x, std::size_t n) {
+    for (std::size_t half = 1; half < n; half *= 2) {
+        for (std::size_t start = 0; start < n; start += 2 * half) {
+            for (std::size_t j = start; j < start + half; ++j) {
+                const float a = x[j], b = x[j + half];
+                x[j] = a + b;
+                x[j + half] = a - b;
+            }
+        }
+    }
+}
+
+void fht_f32(float* x, std::size_t n) {
+    if (n < 16) return fht_small(x, n);
+    for (std::size_t i = 0; i < n; i += 16) _mm512_storeu_ps(x + i, fht16(_mm512_loadu_ps(x + i)));
+    std::size_t half = 16;
+    for (; 4 * half <= n; half *= 4) {  // two stages in one pass over memory
+        for (std::size_t start = 0; start < n; start += 4 * half) {
+            for (std::size_t j = start; j < start + half; j += 16) {
+                const __m512 a = _mm512_loadu_ps(x + j), b = _mm512_loadu_ps(x + j + half);
+                const __m512 c = _mm512_loadu_ps(x + j + 2 * half), d = _mm512_loadu_ps(x + j + 3 * half);
+                const __m512 ab = _mm512_add_ps(a, b), a_b = _mm512_sub_ps(a, b);
+                const __m512 cd = _mm512_add_ps(c, d), c_d = _mm512_sub_ps(c, d);
+                _mm512_storeu_ps(x + j, _mm512_add_ps(ab, cd));
+                _mm512_storeu_ps(x + j + half, _mm512_add_ps(a_b, c_d));
+                _mm512_storeu_ps(x + j + 2 * half, _mm512_sub_ps(ab, cd));
+                _mm512_storeu_ps(x + j + 3 * half, _mm512_sub_ps(a_b, c_d));
+            }
+        }
+    }
+    for (; half < n; half *= 2) {
+        for (std::size_t start = 0; start < n; start += 2 * half) {
+            for (std::size_t j = start; j < start + half; j += 16) {
+                const __m512 a = _mm512_loadu_ps(x + j), b = _mm512_loadu_ps(x + j + half);
+                _mm512_storeu_ps(x + j, _mm512_add_ps(a, b));
+                _mm512_storeu_ps(x + j + half, _mm512_sub_ps(a, b));
+            }
+        }
+    }
+}
+
+// Folds 16 partial sums in the order of scalar::fold16.
+inline float fold16(__m512 sixteen) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(sixteen), _mm512_extractf32x8_ps(sixteen, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
+}
+
+void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
+    const __m512 step16 = _mm512_set1_ps(inverse_step), top16 = _mm512_set1_ps(top), half16 = _mm512_set1_ps(0.5f);
+    __m512 dots = _mm512_setzero_ps(), norms = dots;
+    for (std::size_t j = 0; j < d; j += 16) {
+        const __m512 a = _mm512_loadu_ps(magnitude + j);
+        const __m512 scaled = _mm512_min_ps(_mm512_mul_ps(a, step16), top16);
+        const __m512 level = _mm512_add_ps(_mm512_roundscale_ps(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC), half16);
+        dots = _mm512_add_ps(dots, _mm512_mul_ps(a, level));
+        norms = _mm512_add_ps(norms, _mm512_mul_ps(level, level));
+    }
+    *dot = fold16(dots);
+    *norm = fold16(norms);
+}
+
+}  // namespace
+
+inline void install_codes(KernelTable& table) {
+    table.fastscan = fastscan;
+    table.fastscan_bound = fastscan_bound;
+    table.dot_planes = dot_planes<MultiplyTwice>;
+    table.fht_f32 = fht_f32;
+    table.grid_score = grid_score;
+}
+
+}  // namespace vsearch::avx512

@@ -1,0 +1,78 @@
+// Packed codes against int8 queries, AVX-512: a whole 64-dim chunk of a plane is one register and one multiplication.
+//
+// Shared by the plain unit and by VNNI, which differ in the multiplication alone: Op::add(sum, codes, query) adds 64
+// products of unsigned codes <= 15 and int8 to 16 partial sums. Each plane keeps sums of its own, weighed once at the end.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/table.hpp"
+
+namespace vsearch::avx512 {
+namespace {
+
+// The planes of a 64-dim chunk as 64 bytes in the order of the query.
+inline __m512i expand4(const std::uint8_t* plane) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane));
+    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(bytes), _mm256_srli_epi16(bytes, 4), 1);
+    return _mm512_and_si512(both, _mm512_set1_epi8(15));
+}
+
+inline __m512i expand2(const std::uint8_t* plane) {
+    const __m512i four_times = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(plane)));
+    const __m512i shifted = _mm512_srlv_epi64(four_times, _mm512_setr_epi64(0, 0, 2, 2, 4, 4, 6, 6));
+    return _mm512_and_si512(shifted, _mm512_set1_epi8(3));
+}
+
+inline __m512i expand1(const std::uint8_t* plane) {
+    std::uint64_t bits;
+    std::memcpy(&bits, plane, sizeof(bits));
+    return _mm512_maskz_set1_epi8(static_cast<__mmask64>(bits), 1);
+}
+
+template <class Op, int kBits>
+std::int32_t dot_planes_of(const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+    constexpr bool kHasPlane2 = kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7;
+    __m512i low4 = _mm512_setzero_si512(), high4 = low4, two = low4, one = low4;
+    for (std::size_t c = 0; c < chunks; ++c, query += 64) {
+        const __m512i q = _mm512_loadu_si512(query);
+        if constexpr (kBits >= 4) {
+            low4 = Op::add(low4, expand4(code), q);
+            code += 32;
+        }
+        if constexpr (kBits == 8) {
+            high4 = Op::add(high4, expand4(code), q);
+            code += 32;
+        }
+        if constexpr (kHasPlane2) {
+            two = Op::add(two, expand2(code), q);
+            code += 16;
+        }
+        if constexpr (kBits % 2 == 1) {
+            one = Op::add(one, expand1(code), q);
+            code += 8;
+        }
+    }
+    const __m512i fours = _mm512_add_epi32(low4, _mm512_slli_epi32(high4, 4));
+    const __m512i rest = _mm512_add_epi32(_mm512_slli_epi32(two, kBits >= 4 ? 4 : 0), _mm512_slli_epi32(one, kBits - 1));
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(fours, rest));
+}
+
+template <class Op>
+std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+    switch (bits) {
+        case 1: return dot_planes_of<Op, 1>(code, query, chunks);
+        case 2: return dot_planes_of<Op, 2>(code, query, chunks);
+        case 3: return dot_planes_of<Op, 3>(code, query, chunks);
+        case 4: return dot_planes_of<Op, 4>(code, query, chunks);
+        case 5: return dot_planes_of<Op, 5>(code, query, chunks);
+        case 6: return dot_planes_of<Op, 6>(code, query, chunks);
+        case 7: return dot_planes_of<Op, 7>(code, query, chunks);
+        default: return dot_planes_of<Op, 8>(code, query, chunks);
+    }
+}
+
+}  // namespace
+}  // namespace vsearch::avx512

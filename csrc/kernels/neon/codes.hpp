@@ -1,0 +1,181 @@
+// Code kernels, NEON (armv8-a). Same results as kernels/scalar/codes.hpp, bit for bit.
+//
+// tbl is the 16-entry byte table that FastScan needs, cnt counts bits by byte, usra shifts and accumulates in one. Packed
+// planes hold values of at most 15, so codes read as signed bytes and two products fit int16 (2 * 15 * 127 < 32768).
+// Floating-point results use separate multiply and add, never FMA, so that all units agree to the last bit.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstring>
+
+#include "kernels/neon/planes.hpp"
+#include "kernels/table.hpp"
+
+namespace vsearch::neon {
+namespace {
+
+// Sums of 8 vectors each, in vector order: {0..7}, {8..15}, {16..23}, {24..31}.
+struct FastscanSums {
+    uint16x8_t part[4];
+};
+
+inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups) {
+    const uint8x16_t nibble = vdupq_n_u8(15);
+    // `whole` adds 16-bit words of two bytes (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
+    uint16x8_t whole_low = vdupq_n_u16(0), odd_low = whole_low, whole_high = whole_low, odd_high = whole_low;
+    for (std::size_t g = 0; g < groups; ++g) {
+        const uint8x16_t pair = vld1q_u8(codes + g * 16), table = vld1q_u8(lut + g * 16);
+        const uint16x8_t low = vreinterpretq_u16_u8(vqtbl1q_u8(table, vandq_u8(pair, nibble)));
+        const uint16x8_t high = vreinterpretq_u16_u8(vqtbl1q_u8(table, vshrq_n_u8(pair, 4)));
+        whole_low = vaddq_u16(whole_low, low);
+        odd_low = vsraq_n_u16(odd_low, low, 8);
+        whole_high = vaddq_u16(whole_high, high);
+        odd_high = vsraq_n_u16(odd_high, high, 8);
+    }
+    const uint16x8_t even_low = vsubq_u16(whole_low, vshlq_n_u16(odd_low, 8));
+    const uint16x8_t even_high = vsubq_u16(whole_high, vshlq_n_u16(odd_high, 8));
+    return {{even_low, odd_low, even_high, odd_high}};
+}
+
+void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint16_t* sums) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    for (int i = 0; i < 4; ++i) vst1q_u16(sums + 8 * i, s.part[i]);
+}
+
+std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
+                             const float* rescale, float scale, float offset, float threshold, float* bounds) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    const float32x4_t scale4 = vdupq_n_f32(scale), offset4 = vdupq_n_f32(offset), limit4 = vdupq_n_f32(threshold);
+    const std::uint32_t weights[4] = {1, 2, 4, 8};
+    const uint32x4_t bit = vld1q_u32(weights);
+    std::uint32_t mask = 0;
+    for (int i = 0; i < 8; ++i) {
+        const uint16x8_t words = s.part[i / 2];
+        const float32x4_t sum = vcvtq_f32_u32(i % 2 == 0 ? vmovl_u16(vget_low_u16(words)) : vmovl_high_u16(words));
+        const float32x4_t dot = vaddq_f32(vmulq_f32(scale4, sum), offset4);
+        const float32x4_t bound = vaddq_f32(vld1q_f32(add + 4 * i), vmulq_f32(vld1q_f32(rescale + 4 * i), dot));
+        vst1q_f32(bounds + 4 * i, bound);
+        mask |= vaddvq_u32(vandq_u32(vcltq_f32(bound, limit4), bit)) << (4 * i);
+    }
+    return mask;
+}
+
+// Two widening multiplications a step: 16 codes <= 15 and 16 int8, added to 4 partial sums.
+struct MultiplyWide {
+    static int32x4_t add(int32x4_t sum, int8x16_t codes, int8x16_t query) {
+        const int16x8_t products = vmlal_high_s8(vmull_s8(vget_low_s8(codes), vget_low_s8(query)), codes, query);
+        return vpadalq_s16(sum, products);
+    }
+};
+
+inline std::uint32_t count_ones(uint8x16_t bits) { return vaddvq_u8(vcntq_u8(bits)); }  // at most 128
+
+// Sum of popcount(op(a, b)) over `words` 64-bit words.
+template <class Op>
+inline std::uint32_t count_words(const std::uint64_t* a, const std::uint64_t* b, std::size_t words, Op op) {
+    std::uint32_t sum = 0;
+    std::size_t w = 0;
+    for (; w + 2 <= words; w += 2)
+        sum += count_ones(op(vreinterpretq_u8_u64(vld1q_u64(a + w)), vreinterpretq_u8_u64(vld1q_u64(b + w))));
+    if (w < words) {
+        const uint64x2_t last_a = vcombine_u64(vld1_u64(a + w), vdup_n_u64(0)), last_b = vcombine_u64(vld1_u64(b + w), vdup_n_u64(0));
+        sum += count_ones(op(vreinterpretq_u8_u64(last_a), vreinterpretq_u8_u64(last_b)));
+    }
+    return sum;
+}
+
+std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
+    std::uint32_t sum = 0;
+    for (int b = 0; b < bits; ++b, planes += words)
+        sum += count_words(code, planes, words, [](uint8x16_t x, uint8x16_t y) { return vandq_u8(x, y); }) << b;
+    return sum;
+}
+
+void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, rows += words)
+        out[i] = count_words(query, rows, words, [](uint8x16_t x, uint8x16_t y) { return veorq_u8(x, y); });
+}
+
+inline float32x4_t flip_signs(float32x4_t x, uint32x4_t signs) { return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), signs)); }
+
+// Stages 1 and 2 inside one register of 4 consecutive values: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
+inline float32x4_t fht4(float32x4_t x) {
+    constexpr std::uint32_t kMinus = 0x80000000u;
+    const std::uint32_t odd[4] = {0, kMinus, 0, kMinus}, upper[4] = {0, 0, kMinus, kMinus};
+    x = vaddq_f32(vrev64q_f32(x), flip_signs(x, vld1q_u32(odd)));
+    return vaddq_f32(vextq_f32(x, x, 2), flip_signs(x, vld1q_u32(upper)));
+}
+
+inline void fht_two(float* x) {
+    const float a = x[0], b = x[1];
+    x[0] = a + b;
+    x[1] = a - b;
+}
+
+void fht_f32(float* x, std::size_t n) {
+    if (n == 2) fht_two(x);
+    if (n < 4) return;
+    for (std::size_t i = 0; i < n; i += 4) vst1q_f32(x + i, fht4(vld1q_f32(x + i)));
+    std::size_t half = 4;
+    for (; 4 * half <= n; half *= 4) {  // two stages in one pass over memory
+        for (std::size_t start = 0; start < n; start += 4 * half) {
+            for (std::size_t j = start; j < start + half; j += 4) {
+                const float32x4_t a = vld1q_f32(x + j), b = vld1q_f32(x + j + half);
+                const float32x4_t c = vld1q_f32(x + j + 2 * half), d = vld1q_f32(x + j + 3 * half);
+                const float32x4_t ab = vaddq_f32(a, b), a_b = vsubq_f32(a, b);
+                const float32x4_t cd = vaddq_f32(c, d), c_d = vsubq_f32(c, d);
+                vst1q_f32(x + j, vaddq_f32(ab, cd));
+                vst1q_f32(x + j + half, vaddq_f32(a_b, c_d));
+                vst1q_f32(x + j + 2 * half, vsubq_f32(ab, cd));
+                vst1q_f32(x + j + 3 * half, vsubq_f32(a_b, c_d));
+            }
+        }
+    }
+    for (; half < n; half *= 2) {
+        for (std::size_t start = 0; start < n; start += 2 * half) {
+            for (std::size_t j = start; j < start + half; j += 4) {
+                const float32x4_t a = vld1q_f32(x + j), b = vld1q_f32(x + j + half);
+                vst1q_f32(x + j, vaddq_f32(a, b));
+                vst1q_f32(x + j + half, vsubq_f32(a, b));
+            }
+        }
+    }
+}
+
+// Folds 16 partial sums held as lanes 0..3, 4..7, 8..11 and 12..15, in the order of scalar::fold16.
+inline float fold16(const float32x4_t* lane) {
+    const float32x4_t four = vaddq_f32(vaddq_f32(lane[0], lane[2]), vaddq_f32(lane[1], lane[3]));
+    const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
+    const float32x4_t step4 = vdupq_n_f32(inverse_step), top4 = vdupq_n_f32(top), half4 = vdupq_n_f32(0.5f);
+    float32x4_t dots[4], norms[4];
+    for (int i = 0; i < 4; ++i) dots[i] = norms[i] = vdupq_n_f32(0);
+    for (std::size_t j = 0; j < d; j += 16) {
+        for (int i = 0; i < 4; ++i) {
+            const float32x4_t a = vld1q_f32(magnitude + j + 4 * i);
+            const float32x4_t level = vaddq_f32(vrndq_f32(vminq_f32(vmulq_f32(a, step4), top4)), half4);
+            dots[i] = vaddq_f32(dots[i], vmulq_f32(a, level));
+            norms[i] = vaddq_f32(norms[i], vmulq_f32(level, level));
+        }
+    }
+    *dot = fold16(dots);
+    *norm = fold16(norms);
+}
+
+}  // namespace
+
+inline void install_codes(KernelTable& table) {
+    table.fastscan = fastscan;
+    table.fastscan_bound = fastscan_bound;
+    table.dot_planes = dot_planes<MultiplyWide>;
+    table.popcount_planes = popcount_planes;
+    table.hamming = hamming;
+    table.fht_f32 = fht_f32;
+    table.grid_score = grid_score;
+}
+
+}  // namespace vsearch::neon
