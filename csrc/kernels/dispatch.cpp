@@ -44,6 +44,7 @@ struct State {
     KernelTable table;
     std::string level;
     std::array<const char*, kKernelCount> origin{};
+    State* replaced = nullptr;  // keeps earlier states in sight of leak checkers
 };
 
 Pointers pointers(const KernelTable& table) {
@@ -98,7 +99,12 @@ State& state() {
 
 const KernelTable& kernels() { return state().table; }
 
-void use_isa(const std::string& level) { current.store(build(level), std::memory_order_release); }
+void use_isa(const std::string& level) {
+    State* fresh = build(level);
+    fresh->replaced = &state();
+    while (!current.compare_exchange_weak(fresh->replaced, fresh)) {
+    }
+}
 
 std::string current_isa() { return state().level; }
 

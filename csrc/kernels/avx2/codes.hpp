@@ -246,7 +246,7 @@ void subset_sums(const float* x, std::size_t groups, float* table, float* low, f
             negative += x[i] < 0 ? x[i] : 0.0f;
             positive += x[i] < 0 ? 0.0f : x[i];
         }
-        __m256 sums = _mm256_set1_ps(-negative);  // adding a masked 0 changes nothing: same sums as the scalar recursion
+        __m256 sums = _mm256_set1_ps(0.0f - negative);  // adding a masked 0 changes nothing: same sums as the scalar recursion
         sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[0]), bit0));
         sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[1]), bit1));
         sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[2]), bit2));

@@ -149,6 +149,38 @@ void grid_score(const float* magnitude, std::size_t d, float inverse_step, float
     *norm = fold16(norms);
 }
 
+void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
+    float low_sum = 0, range = 0;
+    for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
+        float negative = 0, positive = 0;
+        for (int i = 0; i < 4; ++i) {
+            negative += x[i] < 0 ? x[i] : 0.0f;
+            positive += x[i] < 0 ? 0.0f : x[i];
+        }
+        __m512 sums = _mm512_set1_ps(0.0f - negative);
+        sums = _mm512_mask_add_ps(sums, 0xaaaa, sums, _mm512_set1_ps(x[0]));
+        sums = _mm512_mask_add_ps(sums, 0xcccc, sums, _mm512_set1_ps(x[1]));
+        sums = _mm512_mask_add_ps(sums, 0xf0f0, sums, _mm512_set1_ps(x[2]));
+        sums = _mm512_mask_add_ps(sums, 0xff00, sums, _mm512_set1_ps(x[3]));
+        _mm512_storeu_ps(table, sums);
+        low_sum += negative;
+        const float span = positive - negative;
+        range = range < span ? span : range;
+    }
+    *low = low_sum;
+    *widest = range;
+}
+
+void quantize_u8(const float* x, std::size_t n, float factor, float top, std::uint8_t* out) {
+    const __m512 factor16 = _mm512_set1_ps(factor), top16 = _mm512_set1_ps(top), half16 = _mm512_set1_ps(0.5f);
+    for (std::size_t i = 0; i < n; i += 16) {
+        const __m512 positive = _mm512_max_ps(_mm512_loadu_ps(x + i), _mm512_setzero_ps());
+        const __m512 scaled = _mm512_add_ps(_mm512_mul_ps(positive, factor16), half16);
+        const __m512i levels = _mm512_cvttps_epi32(_mm512_min_ps(scaled, top16));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtusepi32_epi8(levels));
+    }
+}
+
 }  // namespace
 
 inline void install_codes(KernelTable& table) {
@@ -157,6 +189,8 @@ inline void install_codes(KernelTable& table) {
     table.dot_planes = dot_planes<MultiplyTwice>;
     table.fht_f32 = fht_f32;
     table.grid_score = grid_score;
+    table.subset_sums = subset_sums;
+    table.quantize_u8 = quantize_u8;
 }
 
 }  // namespace vsearch::avx512

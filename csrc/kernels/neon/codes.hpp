@@ -166,6 +166,45 @@ void grid_score(const float* magnitude, std::size_t d, float inverse_step, float
     *norm = fold16(norms);
 }
 
+void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
+    const std::uint32_t odd[4] = {0, ~0u, 0, ~0u}, upper[4] = {0, 0, ~0u, ~0u};
+    const uint32x4_t bit0 = vld1q_u32(odd), bit1 = vld1q_u32(upper);
+    const auto masked = [](float value, uint32x4_t mask) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(vdupq_n_f32(value)), mask)); };
+    float low_sum = 0, range = 0;
+    for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
+        float negative = 0, positive = 0;
+        for (int i = 0; i < 4; ++i) {
+            negative += x[i] < 0 ? x[i] : 0.0f;
+            positive += x[i] < 0 ? 0.0f : x[i];
+        }
+        const float32x4_t first = vaddq_f32(vaddq_f32(vdupq_n_f32(0.0f - negative), masked(x[0], bit0)), masked(x[1], bit1));
+        const float32x4_t second = vaddq_f32(first, vdupq_n_f32(x[2]));
+        vst1q_f32(table, first);
+        vst1q_f32(table + 4, second);
+        vst1q_f32(table + 8, vaddq_f32(first, vdupq_n_f32(x[3])));
+        vst1q_f32(table + 12, vaddq_f32(second, vdupq_n_f32(x[3])));
+        low_sum += negative;
+        const float span = positive - negative;
+        range = range < span ? span : range;
+    }
+    *low = low_sum;
+    *widest = range;
+}
+
+inline uint16x4_t quantize4(const float* x, float factor, float top) {
+    const float32x4_t positive = vmaxnmq_f32(vld1q_f32(x), vdupq_n_f32(0));  // maxnm: of NaN and 0 it takes 0
+    const float32x4_t scaled = vaddq_f32(vmulq_n_f32(positive, factor), vdupq_n_f32(0.5f));
+    return vmovn_u32(vcvtq_u32_f32(vminnmq_f32(scaled, vdupq_n_f32(top))));
+}
+
+void quantize_u8(const float* x, std::size_t n, float factor, float top, std::uint8_t* out) {
+    for (std::size_t i = 0; i < n; i += 16) {
+        const uint16x8_t first = vcombine_u16(quantize4(x + i, factor, top), quantize4(x + i + 4, factor, top));
+        const uint16x8_t second = vcombine_u16(quantize4(x + i + 8, factor, top), quantize4(x + i + 12, factor, top));
+        vst1q_u8(out + i, vcombine_u8(vmovn_u16(first), vmovn_u16(second)));
+    }
+}
+
 }  // namespace
 
 inline void install_codes(KernelTable& table) {
@@ -176,6 +215,8 @@ inline void install_codes(KernelTable& table) {
     table.hamming = hamming;
     table.fht_f32 = fht_f32;
     table.grid_score = grid_score;
+    table.subset_sums = subset_sums;
+    table.quantize_u8 = quantize_u8;
 }
 
 }  // namespace vsearch::neon

@@ -121,7 +121,7 @@ void subset_sums(const float* x, std::size_t groups, float* table, float* low, f
     for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
         float negative = 0, positive = 0;
         for (int i = 0; i < 4; ++i) (x[i] < 0 ? negative : positive) += x[i];
-        table[0] = -negative;
+        table[0] = 0.0f - negative;  // not -negative, which makes -0 of 0
         for (std::size_t bit = 0; bit < 4; ++bit)
             for (std::size_t m = 0; m < std::size_t{1} << bit; ++m) table[(std::size_t{1} << bit) + m] = table[m] + x[bit];
         low_sum += negative;

@@ -1,0 +1,200 @@
+// Code kernels: every level gives the bits of the scalar unit, and reads nothing beyond its arrays.
+#include <algorithm>
+#include <limits>
+
+#include "check.hpp"
+#include "guarded.hpp"
+#include "kernels/tables.hpp"
+
+using namespace vsearch;
+using namespace vsearch::test;
+
+namespace {
+
+constexpr std::size_t kGroups[] = {4, 8, 12, 28, 96, 192, 384};
+
+struct Block {
+    Guarded<std::uint8_t> codes, lut;
+    Guarded<float> add{32}, rescale{32};
+
+    // As large as the sum's 16 bits allow when `extreme`.
+    Block(std::size_t groups, bool extreme) : codes(groups * 16), lut(groups * 16) {
+        const int most = static_cast<int>(std::min<std::size_t>(255, 65535 / groups));
+        fill(codes, [&] { return static_cast<std::uint8_t>(random_int(0, 255)); });
+        fill(lut, [&] { return static_cast<std::uint8_t>(extreme ? most : random_int(0, most)); });
+        fill(add, [] { return random_float(); });
+        fill(rescale, [] { return random_float(); });
+    }
+};
+
+int weight_of_bits(int bits) { return (1 << bits) - 1; }
+
+}  // namespace
+
+TEST(codes_fastscan_sums) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t groups : kGroups) {
+            for (const bool extreme : {false, true}) {
+                const Block block(groups, extreme);
+                Guarded<std::uint16_t> expected(32), sums(32);
+                reference().fastscan(block.codes.data(), block.lut.data(), groups, expected.data());
+                candidate.table.fastscan(block.codes.data(), block.lut.data(), groups, sums.data());
+                CHECK_AT(same_bits(sums.data(), expected.data(), 32), at(candidate.name, groups));
+            }
+        }
+    }
+}
+
+TEST(codes_fastscan_bound_equals_scan_then_bound) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t groups : kGroups) {
+            const Block block(groups, false);
+            Guarded<float> expected(32), bounds(32);
+            for (const float threshold : {0.f, 1.f, -1e30f, std::numeric_limits<float>::infinity()}) {
+                const std::uint32_t wanted = reference().fastscan_bound(block.codes.data(), block.lut.data(), groups, block.add.data(),
+                                                                        block.rescale.data(), 0.01f, -3.f, threshold, expected.data());
+                const std::uint32_t mask = candidate.table.fastscan_bound(block.codes.data(), block.lut.data(), groups, block.add.data(),
+                                                                          block.rescale.data(), 0.01f, -3.f, threshold, bounds.data());
+                CHECK_AT(mask == wanted, at(candidate.name, groups));
+                CHECK_AT(same_bits(bounds.data(), expected.data(), 32), at(candidate.name, groups));
+            }
+        }
+    }
+}
+
+TEST(codes_fastscan_bound_treats_nan_as_not_below) {
+    for (const Candidate& candidate : candidates()) {
+        Block block(4, false);
+        block.add[5] = std::numeric_limits<float>::quiet_NaN();
+        block.add[31] = std::numeric_limits<float>::infinity();
+        Guarded<float> bounds(32);
+        const std::uint32_t mask =
+            candidate.table.fastscan_bound(block.codes.data(), block.lut.data(), 4, block.add.data(), block.rescale.data(), 0.f, 0.f, 1e30f, bounds.data());
+        CHECK_AT(mask == ~(1u << 5 | 1u << 31), at(candidate.name, mask));
+    }
+}
+
+TEST(codes_dot_planes) {
+    for (const Candidate& candidate : candidates()) {
+        for (int bits = 1; bits <= 8; ++bits) {
+            for (const std::size_t chunks : {1, 2, 3, 6, 24}) {
+                Guarded<std::uint8_t> code(chunks * 8 * static_cast<std::size_t>(bits));
+                Guarded<std::int8_t> query(chunks * 64);
+                fill(code, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
+                fill(query, [] { return static_cast<std::int8_t>(random_int(-127, 127)); });
+                CHECK_AT(candidate.table.dot_planes(bits, code.data(), query.data(), chunks) ==
+                             reference().dot_planes(bits, code.data(), query.data(), chunks),
+                         at(candidate.name, static_cast<std::size_t>(bits), chunks));
+                for (const int extreme : {-127, 127}) {
+                    fill(code, [] { return static_cast<std::uint8_t>(255); });
+                    fill(query, [&] { return static_cast<std::int8_t>(extreme); });
+                    CHECK_AT(candidate.table.dot_planes(bits, code.data(), query.data(), chunks) ==
+                                 weight_of_bits(bits) * extreme * static_cast<int>(64 * chunks),
+                             at(candidate.name, static_cast<std::size_t>(bits), chunks));
+                }
+            }
+        }
+    }
+}
+
+TEST(codes_popcounts) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t words : {1, 2, 3, 6, 7, 8, 9, 12, 16, 17, 24, 25}) {
+            for (int bits = 1; bits <= 8; ++bits) {
+                Guarded<std::uint64_t> code(words), planes(words * static_cast<std::size_t>(bits));
+                fill(code, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
+                fill(planes, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
+                CHECK_AT(candidate.table.popcount_planes(code.data(), planes.data(), bits, words) ==
+                             reference().popcount_planes(code.data(), planes.data(), bits, words),
+                         at(candidate.name, words, static_cast<std::size_t>(bits)));
+                fill(code, [] { return ~std::uint64_t{0}; });
+                fill(planes, [] { return ~std::uint64_t{0}; });
+                CHECK_AT(candidate.table.popcount_planes(code.data(), planes.data(), bits, words) ==
+                             64 * words * static_cast<std::size_t>(weight_of_bits(bits)),
+                         at(candidate.name, words, static_cast<std::size_t>(bits)));
+            }
+            for (const std::size_t n : {0, 1, 5, 33}) {
+                Guarded<std::uint64_t> query(words), rows(words * n);
+                Guarded<std::uint32_t> expected(n), out(n);
+                fill(query, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
+                fill(rows, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
+                reference().hamming(query.data(), rows.data(), words, n, expected.data());
+                candidate.table.hamming(query.data(), rows.data(), words, n, out.data());
+                CHECK_AT(same_bits(out.data(), expected.data(), n), at(candidate.name, words, n));
+            }
+        }
+    }
+}
+
+TEST(codes_fht_adds_in_one_order) {
+    for (const Candidate& candidate : candidates()) {
+        for (std::size_t n = 1; n <= 4096; n *= 2) {
+            Guarded<float> expected(n), x(n);
+            fill(x, [] { return random_float(); });
+            x[0] = -0.f;
+            std::copy(x.begin(), x.end(), expected.begin());
+            reference().fht_f32(expected.data(), n);
+            candidate.table.fht_f32(x.data(), n);
+            CHECK_AT(same_bits(x.data(), expected.data(), n), at(candidate.name, n));
+        }
+    }
+}
+
+TEST(codes_fht_twice_is_n_times_the_identity) {
+    for (const Candidate& candidate : candidates()) {
+        for (std::size_t n = 1; n <= 1024; n *= 2) {
+            Guarded<float> x(n);
+            for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<float>(i % 7);
+            candidate.table.fht_f32(x.data(), n);
+            candidate.table.fht_f32(x.data(), n);
+            for (std::size_t i = 0; i < n; ++i) CHECK_AT(x[i] == static_cast<float>(n * (i % 7)), at(candidate.name, n, i));
+        }
+    }
+}
+
+TEST(codes_grid_score_folds_in_one_order) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t d : {16, 32, 48, 96, 128, 384, 1536}) {
+            Guarded<float> magnitude(d);
+            fill(magnitude, [] { return std::abs(random_float()); });
+            for (const float top : {0.f, 1.f, 3.f, 127.f}) {
+                float expected[2], got[2];
+                reference().grid_score(magnitude.data(), d, 1.7f, top, &expected[0], &expected[1]);
+                candidate.table.grid_score(magnitude.data(), d, 1.7f, top, &got[0], &got[1]);
+                CHECK_AT(same_bits(got, expected, 2), at(candidate.name, d, static_cast<std::size_t>(top)));
+            }
+        }
+    }
+}
+
+TEST(codes_subset_sums_add_in_one_order) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t groups : kGroups) {
+            Guarded<float> x(4 * groups), expected(16 * groups), table(16 * groups);
+            fill(x, [] { return random_int(0, 9) == 0 ? 0.f : random_float(); });
+            x[1] = -0.f;
+            float low[2], widest[2];
+            reference().subset_sums(x.data(), groups, expected.data(), &low[0], &widest[0]);
+            candidate.table.subset_sums(x.data(), groups, table.data(), &low[1], &widest[1]);
+            CHECK_AT(same_bits(table.data(), expected.data(), 16 * groups), at(candidate.name, groups));
+            CHECK_AT(same_bits(&low[1], &low[0], 1) && same_bits(&widest[1], &widest[0], 1), at(candidate.name, groups));
+        }
+    }
+}
+
+TEST(codes_quantize_u8) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t n : {16, 32, 48, 1536}) {
+            Guarded<float> x(n);
+            Guarded<std::uint8_t> expected(n), out(n);
+            fill(x, [] { return 2 * random_float(); });
+            x[3] = std::numeric_limits<float>::infinity();
+            x[5] = std::numeric_limits<float>::quiet_NaN();
+            for (const float top : {15.f, 85.f, 255.f}) {
+                reference().quantize_u8(x.data(), n, 31.5f, top, expected.data());
+                candidate.table.quantize_u8(x.data(), n, 31.5f, top, out.data());
+                CHECK_AT(same_bits(out.data(), expected.data(), n), at(candidate.name, n, static_cast<std::size_t>(top)));
+            }
+        }
+    }
+}
