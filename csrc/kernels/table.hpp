@@ -60,6 +60,7 @@ using HammingKernel = void (*)(const std::uint64_t* query, const std::uint64_t* 
 using FhtKernel = void (*)(float* x, std::size_t n);
 
 // For the grid scale search: m_j = min(floor(a_j * inverse_step), top) + 1/2; returns sum a_j*m_j in *dot and sum m_j^2 in *norm.
+// d a multiple of 16.
 using GridScoreKernel = void (*)(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm);
 
 // The 16 subset sums of each group of 4 values, shifted so that the smallest is 0: table[16 g + m] = sum of the x[4g+i] with bit i

@@ -1,9 +1,11 @@
 // Integer dot products by AVX-512 VNNI: multiply, add pairs or quads and accumulate in one instruction.
-//   dot_i8   vpdpwssd: int16 query x widened int8 row, 32 dims
-//   dot_u7   vpdpbusd: 64 codes x int8 query; unlike vpmaddubsw it cannot saturate
+//   dot_i8      vpdpwssd: int16 query x widened int8 row, 32 dims
+//   dot_u7      vpdpbusd: 64 codes x int8 query; unlike vpmaddubsw it cannot saturate
+//   dot_planes  vpdpbusd: 64 codes of a plane x int8 query
 #pragma once
 
 #include "kernels/avx512/distance.hpp"
+#include "kernels/avx512/planes.hpp"
 
 namespace vsearch::avx512 {
 namespace {
@@ -20,6 +22,7 @@ struct Dpbusd {
 inline void install_vnni(KernelTable& table) {
     table.dot_i8 = dot_i8<Dpwssd>;
     table.dot_u7 = dot_u7<Dpbusd>;
+    table.dot_planes = dot_planes<Dpbusd>;
 }
 
 }  // namespace vsearch::avx512

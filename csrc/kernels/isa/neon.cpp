@@ -1,9 +1,13 @@
 // The NEON unit: every armv8-a.
+#include "kernels/neon/codes.hpp"
 #include "kernels/neon/distance.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
 
-void install_neon(KernelTable& table) { neon::install_distance(table); }
+void install_neon(KernelTable& table) {
+    neon::install_distance(table);
+    neon::install_codes(table);
+}
 
 }  // namespace vsearch

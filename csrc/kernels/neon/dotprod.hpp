@@ -3,6 +3,7 @@
 
 #include <arm_neon.h>
 
+#include "kernels/neon/planes.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::neondot {
@@ -21,8 +22,15 @@ void dot_u7(const std::int8_t* query, const std::uint8_t* rows, std::size_t stri
     }
 }
 
+struct MultiplyDot {
+    static int32x4_t add(int32x4_t sum, int8x16_t codes, int8x16_t query) { return vdotq_s32(sum, codes, query); }
+};
+
 }  // namespace
 
-inline void install_dotprod(KernelTable& table) { table.dot_u7 = dot_u7; }
+inline void install_dotprod(KernelTable& table) {
+    table.dot_u7 = dot_u7;
+    table.dot_planes = neon::dot_planes<MultiplyDot>;
+}
 
 }  // namespace vsearch::neondot
