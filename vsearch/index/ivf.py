@@ -3,125 +3,228 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from vsearch.index.lists import BLOCK, BlockLists, grown
-from vsearch.kernels import core
-from vsearch.quantize.grid import EPSILON, RaBitQ, random_signs
-from vsearch.quantize.kmeans import ITERATIONS, kmeans
+from vsearch._progress import Progress
+from vsearch._validate import check_choice, check_int
+from vsearch.errors import DTypeError, ParameterError
+from vsearch.index.base import Index
+from vsearch.index.ivf_core import IvfCore
+from vsearch.quantize.grid import EPSILON, RaBitQ
+from vsearch.quantize.kmeans import ITERATIONS
+from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
 CHUNK_ROWS = 16384
+MAX_LISTS = 2**20
+REFINE = (*DTYPES, None)
+COMPACT_AT = 0.5
+"""Share of garbage in the arena at which a removal or an addition compacts it."""
 
 
-class IvfCore:
-    """Everything of an IVF but ids, stored rows and files: rotation, centroids, lists of codes, and the bound scan.
+class IVF(Index):
+    """Inverted file: k-means lists, scanned by 1-bit bounds, refined from stored vectors.
 
     Parameters
     ----------
-    metric : "l2", "ip" or "cosine" (unit vectors)
-    dim : dimension of the vectors
-    quantizer : RaBitQ or None (lists hold slots alone, and rows are scanned)
-    seed : of the rotation and the k-means
+    lists : int in [1, 2**20] or None
+        Number of lists; None takes 4 sqrt(n).
+    metric : "l2", "ip" or "cosine", default "l2"
+    quantizer : RaBitQ or None
+        What lists hold: codes, or (None) the vectors themselves, scanned exactly.
+    dtype : "f32", "f16", "bf16" or "int8", default "f32"
+        Of the stored vectors where there is no quantizer.
+    refine : "f32", "f16", "bf16", "int8" or None, default "bf16"
+        Of the vectors kept beside the codes to decide among the nearest; None keeps codes only.
+    seed : int, default 0
+        Of the k-means and, without a quantizer, the rotation; the same seed gives the same index.
+
+    Notes
+    -----
+    `effort` is the number of lists probed for each query. With codes the distances returned come from the `refine` vectors;
+    with ``refine=None`` they are estimates.
+
+    Examples
+    --------
+    >>> import numpy as np, vsearch as vs
+    >>> X = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
+    >>> index = vs.IVF(lists=40, quantizer=vs.RaBitQ(bits=4), refine=None).fit(X)
+    >>> ids, distances = index.search(X[:5], k=1, recall=0.9)
+    >>> ids[:, 0].tolist()
+    [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, metric: str, dim: int, quantizer: RaBitQ | None, seed: int) -> None:
-        self.metric = metric
-        self.dim = dim
-        self.bits = quantizer.bits if quantizer is not None else 0
-        self.quantizer = quantizer
-        self.seed = seed
-        signs_seed = quantizer.seed if quantizer is not None else seed
-        self.rotation_signs = random_signs(dim, signs_seed)
-        self.rotation = core.Rotation(dim, self.rotation_signs)
-        self.scan = core.IvfScan(metric, dim, self.bits, self.rotation_signs)
-        self.spreads = np.zeros(2)
-        self.extra = np.zeros((0, self.extra_stride), dtype=np.uint8)
+    kind = "ivf"
+    _calibrated = True
 
-    @property
-    def padded(self) -> int:
-        return self.rotation.padded
+    def __init__(
+        self,
+        lists: int | None = None,
+        metric: str = "l2",
+        *,
+        quantizer: RaBitQ | None = None,
+        dtype: str = "f32",
+        refine: str | None = "bf16",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(metric)
+        self.lists = None if lists is None else check_int("lists", lists, 1, MAX_LISTS)
+        self.quantizer = check_quantizer(quantizer)
+        self.dtype = check_choice("dtype", dtype, DTYPES)
+        self.refine = check_choice("refine", refine, REFINE) if quantizer is not None else None
+        self.seed = check_int("seed", seed, 0, 2**63 - 1)
+        self._core: IvfCore | None = None
+        self._store: VectorStore | None = None
 
-    @property
-    def extra_stride(self) -> int:
-        return 8 + 8 * (self.bits - 1) * -(-self.padded // 64) if self.bits > 1 else 0
+    def __repr__(self) -> str:
+        held = f"quantizer={self.quantizer!r}, refine={self.refine!r}" if self.quantizer else f"dtype={self.dtype!r}"
+        head = f"IVF(lists={self.lists}, metric={self.metric!r}, {held})"
+        if self._core is None:
+            return f"{head}: not fitted"
+        lists = len(self._core.centroids)
+        facts = f"{len(self):,} vectors of {self.dim} dimensions in {lists:,} lists, {self.bytes_per_vector:,.0f} bytes each"
+        return f"{head}: {facts}; {self.calibration or 'not calibrated'}"
 
-    def train(self, X: np.ndarray, lists: int, threads: int, on_round=None) -> None:
-        """Learns the mean and the centroids."""
-        self.mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
-        if lists == 1:
-            self.centroids = self.mean[None].copy()
-        else:
-            self.centroids = kmeans(X, lists, seed=self.seed, threads=threads, on_iteration=on_round)
-        self._bind_centroids()
-
-    def _bind_centroids(self) -> None:
-        self.rotated_mean = self.rotation.apply(self.mean[None])[0]
-        self.rotated_centroids = np.ascontiguousarray(self.rotation.apply(self.centroids) - self.rotated_mean)
-        self.scan.bind_centroids(self.rotated_centroids, self.rotated_mean)
-
-    def assign(self, X: np.ndarray, threads: int) -> np.ndarray:
-        """List of each vector: the centroid nearest in Euclidean distance, for every metric."""
-        if len(self.centroids) == 1:
-            return np.zeros(len(X), dtype=np.uint32)
-        return core.assign(X, self.centroids, threads)[0]
-
-    def start_lists(self, assign: np.ndarray) -> np.ndarray:
-        """Lays out the lists of a fit and returns the order in which the vectors become slots: list by list."""
-        self.lists = BlockLists(len(self.centroids), self.padded if self.bits else 0)
-        self.lists.reserve(np.bincount(assign, minlength=len(self.centroids)), len(assign))
-        self.extra = np.zeros((len(assign) if self.bits > 1 else 0, self.extra_stride), dtype=np.uint8)
-        return np.argsort(assign, kind="stable")
-
-    def encode(self, X: np.ndarray, assign: np.ndarray, threads: int):
-        """Codes of vectors relative to the centroids of their lists, None without a quantizer."""
-        if self.quantizer is None:
-            return None
-        rotated = self.rotation.apply(X, threads)
-        rotated -= self.rotated_mean
-        return self.quantizer.encode_residuals(
-            rotated, assign, self.rotated_centroids, self.rotated_mean, self.metric, threads
+    def _blank(self) -> IVF:
+        return IVF(
+            self.lists, self.metric, quantizer=self.quantizer, dtype=self.dtype, refine=self.refine, seed=self.seed
         )
 
-    def append(self, slots: np.ndarray, assign: np.ndarray, codes) -> None:
-        """Commits encoded vectors; the caller holds the scan's exclusive pass, or nobody searches yet."""
-        total = int(slots[-1]) + 1
-        if codes is not None:
-            share = len(slots) / total
-            self.spreads = (1 - share) * self.spreads + share * codes.spreads.mean(axis=0, dtype=np.float64)
-            if self.bits > 1:
-                self.extra = grown(self.extra, total)
-                self.extra[slots] = codes.extra
-        self.lists.append(slots, assign, codes)
+    def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray:
+        n, dim = X.shape
+        lists = default_lists(n) if self.lists is None else self.lists
+        if lists > n:
+            raise ParameterError(f"`lists` must be at most the number of vectors, {n}; got {lists}.")
+        core = IvfCore(self.metric, dim, self.quantizer, self.seed)
+        bar.start("train ivf", ITERATIONS)
+        core.train(X, lists, threads, bar.advance)
+        bar.start("fill ivf", n)
+        assign = core.assign(X, threads)
+        order = core.start_lists(assign)
+        self._core, self._scan = core, core.scan
+        self._store = VectorStore(self._row_dtype, dim) if self._row_dtype else None
+        if self._store is not None:
+            self._store.reserve(n)
+        for first in range(0, n, CHUNK_ROWS):
+            rows = order[first : first + CHUNK_ROWS]
+            self._insert(np.arange(first, first + len(rows)), self._encode_assigned(X[rows], assign[rows], threads))
+            bar.advance(len(rows))
+        return order
 
-    def remove(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
-        """Takes slots out, and renames those whose rows moved into the holes."""
-        self.lists.remove(slots)
-        if len(moved_from):
-            self.lists.rename(moved_from.astype(np.uint32), moved_to.astype(np.uint32))
-            if self.bits > 1:
-                self.extra[moved_to] = self.extra[moved_from]
+    @property
+    def _row_dtype(self) -> str | None:
+        return self.refine if self.quantizer is not None else self.dtype
 
-    def bind(self, ids: np.ndarray, n: int, row_dtype: str, rows, factors) -> None:
-        """Hands the arrays of the present state to the scan."""
-        lists = self.lists
-        self.scan.bind(
-            ids=ids,
-            list_block=lists.list_block,
-            list_size=lists.list_size,
-            blocks=lists.blocks,
-            block_list=lists.block_list,
-            position=lists.position,
-            extra=self.extra if self.bits > 1 else None,
-            sign_spread=float(self.spreads[0]),
-            full_spread=float(self.spreads[1]),
-            row_dtype=row_dtype,
-            rows=rows,
-            factors=factors,
-            n=n,
-        )
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> list[Any]:
+        bar.start("add ivf", len(X))
+        prepared = []
+        for first in range(0, len(X), CHUNK_ROWS):
+            rows = X[first : first + CHUNK_ROWS]
+            prepared.append(self._encode_assigned(rows, self._core.assign(rows, threads), threads))
+            bar.advance(len(rows))
+        return prepared
+
+    def _encode_assigned(self, X: np.ndarray, assign: np.ndarray, threads: int):
+        stored = encode_rows(X, self._row_dtype) if self._row_dtype else None
+        return assign, self._core.encode(X, assign, threads), stored
+
+    def _insert(self, slots: np.ndarray, prepared) -> None:
+        first = int(slots[0])
+        for assign, codes, stored in [prepared] if isinstance(prepared, tuple) else prepared:
+            self._core.append(np.arange(first, first + len(assign)), assign, codes)
+            if stored is not None:
+                self._store.own()
+                self._store.append(*stored)
+            first += len(assign)
+        if self._core.lists.garbage() > COMPACT_AT:
+            self._core.lists.compact(first)
+
+    def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
+        self._core.remove(slots, moved_from, moved_to)
+        n = len(self) if self._idmap is not None else 0
+        if self._store is not None:
+            self._store.remove(moved_from, moved_to, n)
+        if self._core.lists.garbage() > COMPACT_AT:
+            self._core.lists.compact(n)
+
+    def _bind(self) -> None:
+        rows, factors = (self._store.rows, self._store.factors) if self._store is not None else (None, None)
+        self._core.bind(self._idmap.ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
+
+    def _ladder(self) -> list[float]:
+        """Efforts to calibrate at: 1, 2, 4, 6, 8, 12, 16, ... lists."""
+        lists = len(self._core.centroids)
+        steps = {round(2 ** (i / 2)) for i in range(2 * math.ceil(math.log2(max(2, lists))) + 1)}
+        return [float(p) for p in sorted(min(p, lists) for p in steps | {lists})]
+
+    def _find(self, Q: np.ndarray, k: int, effort, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
+        probes = max(1, math.ceil(effort - 1e-9))
+        if bitmap is not None and matches:
+            # The matches of a filter are spread over more lists: open as many more as it takes to meet the same number.
+            probes = math.ceil(probes * min(FILTER_REACH, len(self) / matches))
+        return self._scan.search(Q, k, min(probes, MAX_LISTS), EPSILON, threads, bitmap, matches)
+
+    def _vectors(self, slots: np.ndarray) -> np.ndarray:
+        if self._store is not None:
+            return self._store.take(slots)
+        return self._core.decode(slots)
+
+    def _nbytes(self) -> int:
+        return self._core.nbytes + (self._store.nbytes if self._store is not None else 0)
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        with self._commit():
+            self._core.lists.compact(len(self))
+            self._bind()
+        meta = {
+            "lists": self.lists,
+            "bits": self.quantizer.bits if self.quantizer else 0,
+            "quantizer_seed": self.quantizer.seed if self.quantizer else 0,
+            "dtype": self.dtype,
+            "refine": self.refine,
+            "seed": self.seed,
+        }
+        arrays = self._core.arrays(len(self))
+        if self._store is not None:
+            arrays |= self._store.arrays("store")
+        return meta, arrays
+
+    @classmethod
+    def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> IVF:
+        quantizer = RaBitQ(meta["bits"], seed=meta["quantizer_seed"]) if meta["bits"] else None
+        refine = meta["refine"] if quantizer else "bf16"
+        index = cls(meta["lists"], meta["metric"], quantizer=quantizer, dtype=meta["dtype"], refine=refine, seed=meta["seed"])
+        n, dim = meta["n"], check_int("dim", meta["dim"], 1, 65536)
+        index._dim = dim
+        index._core = IvfCore.from_arrays(index.metric, dim, quantizer, index.seed, n, arrays)
+        index._scan = index._core.scan
+        if index._row_dtype:
+            index._store = VectorStore.from_arrays(index._row_dtype, dim, arrays, "store")
+            if len(index._store) != n:
+                raise ValueError("the stored rows are not as many as the ids")
+        return index
+
+    @classmethod
+    def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
+        index = super()._open(meta, arrays)
+        if not index._scan.consistent():
+            raise ValueError("the lists do not hold each vector once")
+        return index
+
+
+FILTER_REACH = 64.0
+"""Most that a filter multiplies the number of probed lists by; rarer matches are scanned directly."""
 
 
 def default_lists(n: int) -> int:
     """4 sqrt(n), at least one and at most one for every 8 vectors."""
     return max(1, min(round(4 * math.sqrt(n)), n // 8))
+
+
+def check_quantizer(quantizer: Any) -> RaBitQ | None:
+    """The quantizer, refused where it is none; a class in place of an instance is the usual slip."""
+    if quantizer is None or isinstance(quantizer, RaBitQ):
+        return quantizer
+    hint = " Write `vs.RaBitQ()` with brackets." if quantizer is RaBitQ else ""
+    raise DTypeError(f"`quantizer` must be a vs.RaBitQ or None; got {quantizer!r}.{hint}")

@@ -55,6 +55,29 @@ class BlockLists:
         directory = self.list_block.nbytes * 3 + 4 * self.used
         return self.used * self.block_bytes + directory
 
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], padded: int) -> BlockLists:
+        """The lists of a file; ValueError where they do not fit each other. The scan's `consistent` checks the rest."""
+        lists = cls(len(arrays["lists.size"]), padded)
+        blocks = arrays["lists.blocks"]
+        if blocks.dtype != np.uint8 or blocks.ndim != 2 or blocks.shape[1] != lists.block_bytes:
+            raise ValueError(f"lists.blocks has dtype {blocks.dtype} and shape {blocks.shape}")
+        lists.blocks, lists.used = blocks, len(blocks)
+        lists.list_block, lists.list_size = arrays["lists.block"].copy(), arrays["lists.size"].copy()
+        lists.position = arrays["lists.position"].copy()
+        runs = (lists.list_size.astype(np.int64) + BLOCK - 1) // BLOCK
+        ends = np.cumsum(runs)
+        if int(runs.sum()) != len(blocks) or not (lists.list_block == ends - runs).all():
+            raise ValueError("the runs of the lists do not cover the blocks")
+        lists.list_capacity = runs.astype(np.uint32)
+        lists.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
+        return lists
+
+    def own(self) -> None:
+        """Copies blocks that belong to a read-only file, before they are changed."""
+        if not self.blocks.flags.writeable:
+            self.blocks = np.array(self.blocks)
+
     def reserve(self, list_sizes: np.ndarray, n: int) -> None:
         """Lays out empty lists with room for exactly `list_sizes` vectors: the start of a fit."""
         runs = (list_sizes.astype(np.int64) + BLOCK - 1) // BLOCK
@@ -71,6 +94,7 @@ class BlockLists:
         """Puts new slots at the ends of their lists. `codes` are theirs (quantize.grid.Codes), None where blocks hold slots alone."""
         if len(slots) == 0:
             return
+        self.own()
         counts = np.bincount(assign, minlength=len(self.list_size))
         self._make_room(counts)
         order = np.argsort(assign, kind="stable")
@@ -107,6 +131,7 @@ class BlockLists:
 
     def remove(self, slots: np.ndarray) -> None:
         """Takes slots out of their lists; the last lanes of each list fill the holes."""
+        self.own()
         gone = np.sort(self.position[slots].astype(np.int64))
         owner = self.block_list[gone // BLOCK]
         lists, counts = np.unique(owner, return_counts=True)

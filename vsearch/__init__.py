@@ -1,0 +1,55 @@
+"""vsearch: approximate nearest-neighbour search where you name the recall and the engine finds the speed.
+
+>>> import numpy as np, vsearch as vs
+>>> X = np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32)
+>>> index = vs.IVF(metric="cosine", quantizer=vs.RaBitQ(bits=1), refine="bf16").fit(X)
+>>> ids, distances = index.search(X[7], k=3, recall=0.95)
+>>> int(ids[0])
+7
+"""
+
+from vsearch._config import show_config
+from vsearch.errors import (
+    CorruptFileError,
+    DimensionError,
+    DownloadError,
+    DTypeError,
+    DuplicateIdError,
+    ForeignFileError,
+    FormatError,
+    LockedError,
+    MissingExtraError,
+    NewerFormatError,
+    NotFittedError,
+    ParameterError,
+    UnknownIdError,
+    VsearchError,
+)
+from vsearch.index import IVF, Flat, Index, load
+from vsearch.quantize import RaBitQ
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IVF",
+    "CorruptFileError",
+    "DTypeError",
+    "DimensionError",
+    "DownloadError",
+    "DuplicateIdError",
+    "Flat",
+    "ForeignFileError",
+    "FormatError",
+    "Index",
+    "LockedError",
+    "MissingExtraError",
+    "NewerFormatError",
+    "NotFittedError",
+    "ParameterError",
+    "RaBitQ",
+    "UnknownIdError",
+    "VsearchError",
+    "__version__",
+    "load",
+    "show_config",
+]

@@ -1,0 +1,417 @@
+"""What every index does the same: validation, ids, metrics, filters, recall targets, writing while others search.
+
+A *slot* is a row of the arrays an index keeps, 0 .. n-1 without holes; an *id* is the caller's. An index implements the hooks
+at the end of `Index`; they see float32 vectors (unit vectors for cosine) and slots, never ids.
+
+Concurrency: any number of threads search while one writes. A writer prepares outside and commits inside `_commit`, which waits
+for the searches in flight and holds off new ones; `_version` counts commits, so that a filter translated to slots before a commit
+is not used after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vsearch._progress import Progress
+from vsearch._threads import resolve_threads
+from vsearch._validate import check_choice, check_filter, check_float, check_ids, check_k, check_queries, check_vectors
+from vsearch.errors import DuplicateIdError, NotFittedError, ParameterError, UnknownIdError
+from vsearch.index.calibrate import Calibration, calibrate
+from vsearch.index.idmap import IdMap
+from vsearch.storage import container
+
+METRICS = ("l2", "ip", "cosine")
+DEFAULT_RECALL = 0.95
+MAX_VECTORS = 2**32 - 64
+SEARCH_CHUNK_SECONDS = 0.2
+
+
+class Index(ABC):
+    """Common face of `Flat` and `IVF`: fit, search, add, remove, save.
+
+    Attributes
+    ----------
+    metric : "l2" (squared Euclidean), "ip" (negated inner product) or "cosine" (1 - cosine); smaller is always nearer
+    calibration : Calibration or None, measured recall by effort (see `search`)
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, metric: str) -> None:
+        self.metric = check_choice("metric", metric, METRICS)
+        self.calibration: Calibration | None = None
+        self._dim: int | None = None
+        self._idmap: IdMap | None = None
+        self._scan: Any = None
+        self._version = 0
+        self._write_lock = threading.RLock()
+        self._state_lock = threading.RLock()
+
+    # ------------------------------------------------------------------ facts
+
+    def __len__(self) -> int:
+        return len(self._idmap) if self._idmap is not None else 0
+
+    @property
+    def dim(self) -> int | None:
+        """Dimension of the vectors, None before `fit`."""
+        return self._dim
+
+    @property
+    def ids(self) -> np.ndarray:
+        """All ids, ascending, int64 (n,). A boolean filter mask is aligned with it."""
+        with self._state_lock:
+            return self._fitted().sorted_ids.copy()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything a search may read: codes, factors, stored vectors, ids, lists."""
+        return self._nbytes() + 8 * len(self)
+
+    @property
+    def bytes_per_vector(self) -> float:
+        """`nbytes` over the number of vectors."""
+        return self.nbytes / max(1, len(self))
+
+    def vector(self, id: int) -> np.ndarray:
+        """The stored vector of an id, float32 (d,), to the precision of what is stored; a unit vector for cosine.
+
+        Raises
+        ------
+        UnknownIdError
+            If the id is not in the index.
+        """
+        with self._state_lock:
+            slot = self._fitted().slots(check_ids("id", id))
+            return self._vectors(slot)[0]
+
+    def __contains__(self, id: object) -> bool:
+        try:
+            with self._state_lock:
+                self._fitted().slots(check_ids("id", id))
+            return True
+        except (UnknownIdError, TypeError, ValueError):
+            return False
+
+    # ------------------------------------------------------------------ writing
+
+    def fit(self, X, ids=None, *, queries=None, threads: int | None = None, progress: bool | None = None):
+        """Trains the index on X and fills it with X; what it held before is forgotten.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), n >= 1
+            float32 is used as it is; float16, float64, int8 and uint8 are converted. NaN and infinity are refused.
+        ids : array-like of n unique ints >= 0, default 0 .. n-1
+        queries : array-like of shape (m, d), optional
+            Queries like those to come, for the calibration of `recall=`. By default vectors of X stand in for them.
+        threads : int, default all cores
+        progress : bool, default a bar when it takes longer than two seconds
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DTypeError, DimensionError, ParameterError, DuplicateIdError
+            Before anything has changed.
+        """
+        X = check_vectors("X", X)
+        n, dim = X.shape
+        ids = np.arange(n, dtype=np.int64) if ids is None else check_ids("ids", ids, n)
+        samples = None if queries is None else self._prepare(check_vectors("queries", queries, dim))
+        threads = resolve_threads(threads)
+        X = self._prepare(X)
+        with self._write_lock, Progress(f"fit {self.kind}", progress) as bar:
+            fresh = self._blank()
+            fresh._dim = dim
+            order = fresh._build(X, threads, bar)
+            fresh._idmap = IdMap(ids if order is None else ids[order])
+            fresh._bind()
+            if fresh._calibrated:
+                fresh.calibration = calibrate(fresh, X if order is None else X[order], samples, threads, bar)
+            with self._commit():
+                self._adopt(fresh)
+        return self
+
+    def add(self, X, ids=None, *, threads: int | None = None, progress: bool | None = None) -> np.ndarray:
+        """Adds vectors; searches see all of them or none.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, d)
+        ids : array-like of m unique ints >= 0, not in the index; by default the numbers after the largest id
+        threads, progress : as in `fit`
+
+        Returns
+        -------
+        int64 array of shape (m,), the ids
+
+        Raises
+        ------
+        DuplicateIdError
+            If an id is given twice or is in the index already; and the errors of `fit`. Nothing has changed then.
+        """
+        with self._write_lock, Progress(f"add {self.kind}", progress) as bar:
+            known = self._fitted()
+            X = self._prepare(check_vectors("X", X, self._dim, allow_empty=True))
+            if ids is None:
+                first = int(known.sorted_ids[-1]) + 1 if len(known) else 0
+                ids = np.arange(first, first + len(X), dtype=np.int64)
+            ids = check_ids("ids", ids, len(X))
+            twice = known.contains_any(ids)
+            if twice is not None:
+                raise DuplicateIdError(f"`ids` must be new; {twice} is in the index. To replace a vector, remove its id first.")
+            if len(known) + len(X) > MAX_VECTORS:
+                raise ParameterError(f"`X` must leave the index with at most {MAX_VECTORS} vectors; it has {len(known)}.")
+            if len(X) == 0:
+                return ids
+            prepared = self._encode(X, resolve_threads(threads), bar)
+            with self._commit():
+                slots = np.arange(len(known), len(known) + len(X))
+                self._insert(slots, prepared)
+                known.append(ids)
+                self._bind()
+        return ids
+
+    def remove(self, ids) -> int:
+        """Removes vectors by id and returns how many.
+
+        Raises
+        ------
+        UnknownIdError
+            If an id is not in the index, naming the first; nothing has been removed then.
+        """
+        with self._write_lock:
+            known = self._fitted()
+            ids = check_ids("ids", ids)
+            slots = known.slots(ids)
+            if len(slots) == 0:
+                return 0
+            with self._commit():
+                moved_from, moved_to = known.remove(slots)
+                self._delete(slots, moved_from, moved_to)
+                self._bind()
+        return len(slots)
+
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        if self._scan is None:
+            yield
+            return
+        with self._scan.exclusive(), self._state_lock:
+            self._version += 1
+            yield
+
+    def _adopt(self, other: Index) -> None:
+        """Takes over the state of a freshly built index; a search that began before keeps the old scan."""
+        for name, value in vars(other).items():
+            if name not in ("_write_lock", "_state_lock", "_version"):
+                setattr(self, name, value)
+
+    # ------------------------------------------------------------------ searching
+
+    def search(self, Q, k: int = 10, *, recall=None, effort=None, filter=None, threads: int | None = None, progress: bool | None = None):
+        """The k nearest vectors of each query.
+
+        Parameters
+        ----------
+        Q : array-like of shape (d,) for one query or (nq, d) for many
+        k : int in [1, 65536], default 10
+        recall : float in (0, 1], default 0.95
+            Share of the true neighbours wanted; the index finds the effort by its calibration.
+        effort : float > 0, optional
+            Overrides `recall` with a fixed effort: the number of probed lists of an IVF. Flat has no use for it.
+        filter : bool mask aligned with `ids`, array of ids, or packed bitmap aligned with `ids`, optional
+            Only these may be returned.
+        threads : int, default one for one query, else all cores
+        progress : bool, default a bar when it takes longer than two seconds
+
+        Returns
+        -------
+        ids : int64 array of shape (k,) or (nq, k), -1 where fewer than k vectors were found
+        distances : float32 array of the same shape, ascending, infinity where the id is -1
+
+        Raises
+        ------
+        NotFittedError, DTypeError, DimensionError, ParameterError
+        """
+        scan = self._scan
+        if scan is None:
+            self._fitted()
+        queries, single = check_queries("Q", Q, self._dim)
+        k = check_k(k)
+        if self.metric == "cosine":
+            queries = unit_rows(queries, "Q")
+        if self._calibrated:
+            effort = self._effort(k, recall, effort)
+        elif recall is not None:
+            check_float("recall", recall, 0, 1, open_low=True)
+        threads = (1 if single else resolve_threads(None)) if threads is None else resolve_threads(threads)
+        if filter is not None:
+            return self._filtered(queries, single, k, effort, filter, threads)
+        if single or len(queries) <= 64:
+            return self._find(queries[0] if single else queries, k, effort, threads)
+        return self._in_chunks(queries, k, effort, threads, progress)
+
+    def _effort(self, k: int, recall, effort) -> float:
+        if effort is not None:
+            if recall is not None:
+                raise ParameterError("`recall` and `effort` must not both be given; name the recall, or set the effort yourself.")
+            return check_float("effort", effort, 0, open_low=True)
+        recall = DEFAULT_RECALL if recall is None else check_float("recall", recall, 0, 1, open_low=True)
+        if self.calibration is None:
+            raise NotFittedError("This index has no calibration for `recall=`; give `effort=`, or fit it again.")
+        return self.calibration.effort(k, recall)
+
+    def _in_chunks(self, queries: np.ndarray, k: int, effort, threads: int, progress: bool | None):
+        """Long batches in pieces of a fraction of a second, so that Ctrl-C and the progress bar work."""
+        ids = np.empty((len(queries), k), dtype=np.int64)
+        distances = np.empty((len(queries), k), dtype=np.float32)
+        with Progress("search", progress, total=len(queries)) as bar:
+            done, size = 0, 256
+            while done < len(queries):
+                end = min(done + size, len(queries))
+                ids[done:end], distances[done:end] = self._find(queries[done:end], k, effort, threads)
+                seconds = bar.advance(end - done)
+                done = end
+                size = max(64, min(1 << 20, int(size * min(8.0, SEARCH_CHUNK_SECONDS / max(seconds, 1e-9)))))
+        return ids, distances
+
+    def _filtered(self, queries: np.ndarray, single: bool, k: int, effort, filter, threads: int):
+        queries = queries[0] if single else queries
+        while True:
+            with self._state_lock:
+                version = self._version
+                bitmap, matches = self._slot_bitmap(filter)
+            try:
+                answer = self._find(queries, k, effort, threads, bitmap, matches)
+            except ValueError:  # a writer has lengthened the index, and the bitmap no longer fits
+                if self._version == version:
+                    raise
+                continue
+            if self._version == version:
+                return answer
+
+    def _slot_bitmap(self, filter) -> tuple[np.ndarray, int]:
+        """The filter as packed bits by slot, and how many are set."""
+        known = self._fitted()
+        aligned = check_filter(filter, known.sorted_ids)
+        bits = np.unpackbits(aligned, count=len(known), bitorder="little")
+        matches = int(np.count_nonzero(bits))
+        slots = known.slot_of_sorted
+        if slots is None:
+            return aligned, matches
+        by_slot = np.zeros(len(known), dtype=np.uint8)
+        by_slot[slots] = bits
+        return np.packbits(by_slot, bitorder="little"), matches
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | PathLike) -> None:
+        """Writes the index to one file, atomically: a crash leaves the old file or the new one, whole.
+
+        Raises
+        ------
+        NotFittedError, OSError
+        """
+        with self._write_lock:
+            known = self._fitted()
+            meta, arrays = self._state()
+            meta |= {"metric": self.metric, "dim": self._dim, "n": len(known)}
+            meta["calibration"] = self.calibration.to_json() if self.calibration is not None else None
+            container.write(path, self.kind, meta, arrays | {"ids": known.ids_by_slot})
+
+    @classmethod
+    def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
+        """The index of a file; ValueError or KeyError where the parts do not fit each other (io.py names the file)."""
+        index = cls._from_state(meta, arrays)
+        ids, n = arrays["ids"], int(meta["n"])
+        if ids.dtype != np.int64 or ids.shape != (n,) or (n and int(ids.min()) < 0) or len(np.unique(ids)) != n:
+            raise ValueError("ids must be unique and not negative")
+        index._idmap = IdMap(ids)
+        if meta["calibration"] is not None:
+            index.calibration = Calibration.from_json(meta["calibration"])
+        index._bind()
+        return index
+
+    # ------------------------------------------------------------------ helpers
+
+    def _fitted(self) -> IdMap:
+        if self._idmap is None:
+            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit(X) first.")
+        return self._idmap
+
+    def _prepare(self, X: np.ndarray) -> np.ndarray:
+        return unit_rows(X, "X") if self.metric == "cosine" else X
+
+    _calibrated: ClassVar[bool] = False
+    """Whether `effort` changes the answer, so that `recall=` needs a calibration."""
+
+    # ------------------------------------------------------------------ hooks
+
+    @abstractmethod
+    def _blank(self) -> Index:
+        """An unfitted index with the same parameters."""
+
+    @abstractmethod
+    def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
+        """Trains and fills; returns the order in which vectors became slots, None for the order of X. Sets `_scan`."""
+
+    @abstractmethod
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> Any:
+        """What `_insert` needs of new vectors: the slow part of `add`, outside the commit."""
+
+    @abstractmethod
+    def _insert(self, slots: np.ndarray, prepared: Any) -> None:
+        """Puts encoded vectors into new slots at the end."""
+
+    @abstractmethod
+    def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
+        """Drops slots, then moves the last ones into the holes."""
+
+    @abstractmethod
+    def _bind(self) -> None:
+        """Hands the arrays of the present state to the scan."""
+
+    @abstractmethod
+    def _find(self, Q: np.ndarray, k: int, effort, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
+        """Searches checked queries, (d,) or (nq, d)."""
+
+    @abstractmethod
+    def _vectors(self, slots: np.ndarray) -> np.ndarray:
+        """Stored vectors of some slots."""
+
+    @abstractmethod
+    def _nbytes(self) -> int:
+        """Bytes without the ids."""
+
+    @abstractmethod
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Parameters and arrays of a file, without metric, dim, n, ids and calibration."""
+
+    @classmethod
+    @abstractmethod
+    def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
+        """The index of a file, without ids and unbound."""
+
+
+def unit_rows(X: np.ndarray, name: str) -> np.ndarray:
+    """Rows scaled to length 1, a copy; a zero vector has no direction and is refused."""
+    if len(X) == 1:
+        norm = float(X[0].dot(X[0])) ** 0.5
+        if norm > 1e-18:
+            return X * np.float32(1.0 / norm)
+    norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
+    zero = np.flatnonzero(norms == 0)
+    if len(zero):
+        raise ParameterError(f"`{name}` must not hold zero vectors where the metric is 'cosine'; row {zero[0]} is zero.")
+    return (X / norms[:, None]).astype(np.float32)

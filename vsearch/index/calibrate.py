@@ -1,0 +1,161 @@
+"""From a wished recall to an effort: every index measures itself once, so that no user has to learn its knobs.
+
+At the end of a fit, held-out queries (the user's, or a sample of the base searched without themselves) are answered at a ladder
+of efforts and compared with the exact answer. Recall never falls with effort, so the measured curve is made monotone (pool
+adjacent violators) and inverted by interpolation in log effort against log(1 - recall), where it is close to a straight line.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vsearch.kernels import core
+
+if TYPE_CHECKING:
+    from vsearch._progress import Progress
+    from vsearch.index.base import Index
+
+SAMPLE = 1000
+DEPTHS = (1, 10, 100)
+MARGIN = 0.002
+"""Added to a target, for the error of a measurement with a thousand queries."""
+
+
+@dataclass
+class Calibration:
+    """Recall by effort at some k, as measured.
+
+    Attributes
+    ----------
+    efforts : ascending efforts
+    recalls : for each k, the recall at each effort
+    source : "queries" where the user gave them, "base" where vectors of the base stood in
+    """
+
+    efforts: list[float]
+    recalls: dict[int, list[float]]
+    source: str
+
+    def effort(self, k: int, recall: float) -> float:
+        """The least effort that reaches `recall` at `k`; the largest one measured where none does."""
+        depths = sorted(self.recalls)
+        upper = min(range(len(depths)), key=lambda i: (depths[i] < k, abs(depths[i] - k)))
+        if depths[upper] <= k or upper == 0:
+            return self._invert(depths[upper], recall)
+        low, high = depths[upper - 1], depths[upper]
+        share = (math.log(k) - math.log(low)) / (math.log(high) - math.log(low))
+        a, b = self._invert(low, recall), self._invert(high, recall)
+        return math.exp((1 - share) * math.log(a) + share * math.log(b))
+
+    def _invert(self, k: int, recall: float) -> float:
+        efforts, recalls = self.efforts, self.recalls[k]
+        target = min(recall + MARGIN, (1 + recall) / 2)
+        at = int(np.searchsorted(recalls, target))
+        if at >= len(efforts):
+            return efforts[-1]
+        if at == 0:
+            return efforts[0]
+        low, high = _misses(recalls[at - 1]), _misses(recalls[at])
+        share = (low - _misses(target)) / (low - high) if low > high else 1.0
+        return math.exp((1 - share) * math.log(efforts[at - 1]) + share * math.log(efforts[at]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept in a file."""
+        return {"efforts": self.efforts, "recalls": {str(k): r for k, r in self.recalls.items()}, "source": self.source}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Calibration:
+        """From a file; ValueError where it does not make sense."""
+        efforts = [float(x) for x in value["efforts"]]
+        recalls = {int(k): [float(x) for x in r] for k, r in value["recalls"].items()}
+        curves = [efforts, *recalls.values()]
+        rising = all(list(c) == sorted(c) and all(math.isfinite(x) for x in c) for c in curves)
+        if not recalls or not efforts or efforts[0] <= 0 or not rising or any(len(r) != len(efforts) for r in recalls.values()):
+            raise ValueError("the calibration is not a rising curve")
+        return cls(efforts, recalls, str(value["source"]))
+
+    def __repr__(self) -> str:
+        reached = max(r[-1] for r in self.recalls.values())
+        return f"Calibration({len(self.efforts)} efforts up to {self.efforts[-1]:g}, recall up to {reached:.3f}, by {self.source})"
+
+
+def _misses(recall: float) -> float:
+    return math.log(max(1e-5, 1 - recall))
+
+
+def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: int, bar: Progress) -> Calibration:
+    """Measures an index over X (rows in slot order) on `queries`, or on rows of X that must not find themselves."""
+    rng = np.random.default_rng(0)
+    source = "base" if queries is None else "queries"
+    if queries is None:
+        own = np.sort(rng.choice(len(X), min(SAMPLE, len(X)), replace=False))
+        queries = X[own]
+    else:
+        own = None
+        queries = queries if len(queries) <= SAMPLE else queries[rng.choice(len(queries), SAMPLE, replace=False)]
+    depths = [k for k in DEPTHS if k < len(X)] or [1]
+    ladder = index._ladder()
+    bar.start(f"calibrate {index.kind}", len(ladder) * len(depths))
+    skip = own is not None and len(X) > 1
+    ids_by_slot = index._idmap.ids_by_slot
+    own_ids = ids_by_slot[own] if skip else None
+    truth = exact_search(index.metric, X, ids_by_slot, queries, depths[-1] + skip, threads)
+    if skip:
+        truth = _without(truth, own_ids, depths[-1])
+    recalls: dict[int, list[float]] = {}
+    for k in depths:
+        curve = []
+        for effort in ladder:
+            found = index._find(queries, k + skip, effort, threads)
+            ids = (_without(found, own_ids, k) if skip else found)[0]
+            curve.append(_recall(index, X, queries, ids, truth[0][:, :k], truth[1][:, k - 1]))
+            bar.advance()
+        recalls[k] = [float(x) for x in np.maximum.accumulate(_pooled(np.array(curve)))]
+    return Calibration([float(x) for x in ladder], recalls, source)
+
+
+def exact_search(metric: str, X: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, threads: int):
+    """Ids and distances of the true neighbours among the float32 rows of X."""
+    scan = core.FlatScan(metric, "f32", X.shape[1])
+    scan.bind(X, None, ids, len(X))
+    return scan.search(queries, k, threads, None)
+
+
+def _without(found: tuple[np.ndarray, np.ndarray], own_ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Answers with each query's own id taken out, k wide."""
+    ids, distances = found
+    mine = ids == own_ids[:, None]
+    order = np.argsort(mine, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+
+def _recall(index: Index, X: np.ndarray, queries: np.ndarray, ids: np.ndarray, true_ids: np.ndarray, limit: np.ndarray) -> float:
+    """Share of the true neighbours found; a vector as near as the k-th of them counts as one (ties, duplicates)."""
+    hits = (ids[:, :, None] == true_ids[:, None, :]).any(axis=2)
+    query, place = np.nonzero(~hits & (ids >= 0))
+    for first in range(0, len(query), 4096):
+        q, at = query[first : first + 4096], place[first : first + 4096]
+        distances = _distances(index.metric, queries[q], X[index._idmap.slots(ids[q, at])])
+        hits[q, at] = distances <= limit[q] + 1e-6 * np.abs(limit[q])
+    return float(hits.mean())
+
+
+def _distances(metric: str, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if metric == "l2":
+        return ((queries - rows) ** 2).sum(axis=1)
+    return (metric == "cosine") - np.einsum("ij,ij->i", queries, rows)
+
+
+def _pooled(curve: np.ndarray) -> np.ndarray:
+    """The rising curve nearest to a measured one (pool adjacent violators)."""
+    blocks: list[list[float]] = []
+    for value in curve:
+        blocks.append([float(value), 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, m), (b, n) = blocks[-2], blocks.pop()
+            blocks[-1] = [(a * m + b * n) / (m + n), m + n]
+    return np.concatenate([[value] * int(n) for value, n in blocks])

@@ -1,0 +1,59 @@
+"""Chooses who computes: the compiled engine (`vsearch._core`), or its Numba twin where there was no compiler.
+
+Both answer the same calls with the same results. VSEARCH_KERNELS=numba forces the twin; VSEARCH_ISA=scalar|avx2|avx512|neon
+caps the instruction set of the compiled one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from typing import Any
+
+from vsearch.errors import MissingExtraError, ParameterError
+
+__all__ = ["backend", "core", "info"]
+
+
+def _choose() -> tuple[str, Any]:
+    wanted = os.environ.get("VSEARCH_KERNELS", "")
+    if wanted not in ("", "numba", "compiled"):
+        raise ParameterError(f"`VSEARCH_KERNELS` must be 'compiled' or 'numba'; got {wanted!r}.")
+    compiled = importlib.util.find_spec("vsearch._core") is not None
+    if compiled and wanted != "numba":
+        from vsearch import _core
+
+        _core.isa()  # reads VSEARCH_ISA now, so that a wrong value is told at import
+        return "compiled", _core
+    if wanted == "compiled":
+        raise MissingExtraError("VSEARCH_KERNELS=compiled, but this installation has no compiled core; install with a C++ compiler.")
+    if importlib.util.find_spec("numba") is None:
+        raise MissingExtraError(
+            "vsearch was installed without its compiled core (no C++ compiler was found), and Numba, which stands in for it, "
+            "is missing. Run: pip install 'vsearch-ann[numba]'"
+        )
+    from vsearch.kernels import fallback
+
+    if wanted != "numba":
+        warnings.warn(
+            "vsearch runs on its Numba fallback: same results, slower. Reinstall with a C++ compiler for full speed.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return "numba", fallback
+
+
+backend, core = _choose()
+
+
+def info() -> dict[str, Any]:
+    """Which backend and instruction set are in use, and which unit each kernel came from.
+
+    Examples
+    --------
+    >>> from vsearch import kernels
+    >>> sorted(kernels.info())
+    ['backend', 'isa', 'isas', 'kernels']
+    """
+    return {"backend": backend, "isa": core.isa(), "isas": list(core.available_isas()), "kernels": dict(core.kernel_origins())}

@@ -1,0 +1,1 @@
+"""Files and stores: the container, checksums, locks, and rows of stored vectors."""
