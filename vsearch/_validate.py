@@ -288,7 +288,7 @@ def _show(value: Any) -> str:
         return f"an array of dtype {value.dtype} and shape {value.shape}"
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a broken `__repr__`, or an int of more digits than Python prints
+    except Exception:  # a broken `__repr__`, or an int of more digits than Python prints
         return f"an int of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
     text = text if len(text) <= 60 else text[:57] + "..."
     return text if value is None or type(value) in (int, float, str) else f"{text} ({type(value).__name__})"
