@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.index.lists import BlockLists, grown
+from vsearch.index.lists import BLOCK, BlockLists, grown
 from vsearch.kernels import core
 from vsearch.quantize.grid import RaBitQ, random_signs
 from vsearch.quantize.kmeans import kmeans
@@ -123,6 +123,24 @@ class IvfCore:
             factors=factors,
             n=n,
         )
+
+    def decode(self, slots: np.ndarray) -> np.ndarray:
+        """What the codes of some slots stand for, float32 (m, d): the centroid and the grid point, scaled to least squares.
+
+        The best scale is <o, y>/|y|^2 = S cos^2; S is stored, and cos^2 = 1 - sin^2 comes from the mean spread |y| sin / sqrt(D - 1).
+        """
+        positions = self.lists.position[slots].astype(np.int64)
+        owners = self.lists.block_list[positions // BLOCK]
+        _, signs, _, rescale = core.read_blocks(self.lists.blocks, self.padded, positions)
+        extra = np.ascontiguousarray(self.extra[slots]) if self.bits > 1 else np.zeros((len(slots), 0), np.uint8)
+        grid = core.rabitq_levels(signs, extra, self.bits) - np.float32((2**self.bits - 1) / 2)
+        if self.bits > 1:
+            rescale = extra[:, 4:8].copy().view(np.float32)[:, 0]
+        norm2 = np.einsum("ij,ij->i", grid, grid)
+        sin2 = np.minimum(1, self.spreads[1] ** 2 * (self.padded - 1) / norm2)
+        scale = -rescale * (0.5 if self.metric == "l2" else 1.0) * (1 - sin2)
+        rotated = grid * scale[:, None].astype(np.float32) + self.rotated_centroids[owners] + self.rotated_mean
+        return self.rotation.apply_inverse(np.ascontiguousarray(rotated, dtype=np.float32))
 
     @property
     def nbytes(self) -> int:
