@@ -132,19 +132,15 @@ class BlockLists:
     def remove(self, slots: np.ndarray) -> None:
         """Takes slots out of their lists; the last lanes of each list fill the holes."""
         self.own()
-        gone = np.sort(self.position[slots].astype(np.int64))
+        gone = self.position[slots].astype(np.int64)
         owner = self.block_list[gone // BLOCK]
+        order = np.lexsort((gone, owner))  # list by list, whatever the order of their runs in the arena
+        gone, owner = gone[order], owner[order]
         lists, counts = np.unique(owner, return_counts=True)
-        first = self.list_block[lists].astype(np.int64) * BLOCK
-        end = first + self.list_size[lists] - counts  # positions below it stay in use
-        end_of_gone = np.repeat(end, counts)
-        holes = gone[gone < end_of_gone]
-        tails = np.repeat(end, counts) + np.arange(len(gone)) - np.repeat(np.cumsum(counts) - counts, counts)
-        fillers = np.setdiff1d(tails, gone, assume_unique=True)
-        # Holes and fillers are both ascending, and each list has as many of one as of the other.
-        order = np.argsort(self.block_list[fillers // BLOCK], kind="stable")
-        hole_order = np.argsort(self.block_list[holes // BLOCK], kind="stable")
-        self._move_lanes(fillers[order], holes[hole_order])
+        end = self.list_block[lists].astype(np.int64) * BLOCK + self.list_size[lists] - counts  # lanes below stay in use
+        tails = np.repeat(end, counts) + _ranges(counts)
+        # In each list as many holes lie below the end as lanes above it are still wanted.
+        self._move_lanes(tails[~np.isin(tails, gone)], gone[gone < np.repeat(end, counts)])
         self.list_size[lists] -= counts.astype(np.uint32)
 
     def _move_lanes(self, source: np.ndarray, target: np.ndarray) -> None:
