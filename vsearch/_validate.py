@@ -105,16 +105,11 @@ def check_vectors(
 
     Parameters
     ----------
-    name : str
-        What the caller calls it, for the message.
-    X : array-like
-        An array, anything with ``__array__`` or ``__dlpack__`` (tensors), or a list of rows.
-    dim : int, optional
-        The d it must have.
-    allow_empty : bool
-        Whether n may be 0.
-    dtypes : "float" or a collection of dtype names
-        What it may hold; "float" is `FLOATS`.
+    name : what the caller calls it, for the message
+    X : an array, anything with ``__array__`` or ``__dlpack__`` (tensors), or a list of rows
+    dim : the d it must have
+    allow_empty : whether n may be 0
+    dtypes : names of the dtypes it may have; "float" stands for `FLOATS`
 
     >>> check_vectors("X", [[1, 2], [3, 4]]).dtype
     dtype('float32')
@@ -213,12 +208,25 @@ def check_ids(name: str, ids: Any, n: int | None = None) -> np.ndarray:
         raise DimensionError(f"`{name}` must have shape {shape}; got {array.shape}.")
     if array.size and int(array.min()) < 0:
         raise ParameterError(f"`{name}` must be >= 0; got {int(array[np.argmax(array < 0)])}.")
-    if not (array[1:] > array[:-1]).all():
-        ordered = np.sort(array)
-        twice = ordered[1:] == ordered[:-1]
-        if twice.any():
-            raise DuplicateIdError(f"`{name}` must be unique; {int(ordered[np.argmax(twice)])} is given twice.")
+    repeated = first_repeated(array)
+    if repeated is not None:
+        raise DuplicateIdError(f"`{name}` must be unique; {repeated} is given twice.")
     return array
+
+
+def first_repeated(ids: np.ndarray) -> int | None:
+    """The smallest id >= 0 that occurs twice in ``ids``, or None; linear time where ids ascend or are dense."""
+    if len(ids) < 2 or (ids[1:] > ids[:-1]).all():
+        return None
+    top = int(ids.max())
+    if top < 16 * len(ids):
+        seen = np.zeros(top + 1, bool)
+        seen[ids] = True
+        if np.count_nonzero(seen) == len(ids):
+            return None
+    ordered = np.sort(ids)
+    again = ordered[1:] == ordered[:-1]
+    return int(ordered[np.argmax(again)]) if again.any() else None
 
 
 def check_filter(filter: Any, ids_sorted: np.ndarray) -> np.ndarray | None:
