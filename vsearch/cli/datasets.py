@@ -9,7 +9,7 @@ import typer
 
 from vsearch.cli import show
 from vsearch.evaluate import Table
-from vsearch.evaluate.datasets import list_datasets
+from vsearch.evaluate.datasets import download, list_datasets
 
 app = typer.Typer(help="List and fetch public data sets.", no_args_is_help=True)
 
@@ -30,7 +30,5 @@ def get(
     folder: Annotated[Path | None, typer.Option(help="Where it goes; $VSEARCH_DATA or ~/.cache/vsearch.")] = None,
 ) -> None:
     """Download a data set; resumes where it was interrupted, and checks what arrived."""
-    from vsearch.evaluate.download import download
-
     for path in download(name, folder, progress=True):
         show.path("here", path)

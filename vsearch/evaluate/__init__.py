@@ -10,7 +10,7 @@ write_report("report.html", ...)                      one HTML file that needs n
 
 from __future__ import annotations
 
-from vsearch.evaluate.datasets import Dataset, list_datasets, load_dataset
+from vsearch.evaluate.datasets import Dataset, download, list_datasets, load_dataset
 from vsearch.evaluate.figures import recall_figure
 from vsearch.evaluate.pareto import pareto, qps_at
 from vsearch.evaluate.recall import Truth, id_recall, recall_at_k
@@ -25,6 +25,7 @@ __all__ = [
     "Table",
     "Truth",
     "default_efforts",
+    "download",
     "ground_truth",
     "id_recall",
     "list_datasets",

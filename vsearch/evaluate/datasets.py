@@ -1,7 +1,9 @@
 """Find and read data sets: by the name of a known one, or by the path of a file in any format that is read here.
 
+list_datasets()                            what there is
+download("sift-128-euclidean")             fetch it, once
 load_dataset()                             the set that comes with vsearch: nothing to download
-load_dataset("sift-128-euclidean")         a known set, once `download` (or `vsearch datasets get`) has fetched it
+load_dataset("sift-128-euclidean")         a known set that was downloaded
 load_dataset("mine.npy", metric="cosine")  one's own vectors
 """
 
@@ -11,14 +13,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from vsearch.errors import DownloadError, ParameterError
+import numpy as np
+
+from vsearch.errors import DownloadError, FormatError, ParameterError
 from vsearch.evaluate.dataset import Dataset
+from vsearch.evaluate.formats import read_truth, read_vectors
 from vsearch.evaluate.hdf5 import read_hdf5
 from vsearch.evaluate.registry import DEFAULT, Entry, lookup, registry
+from vsearch.evaluate.transfer import fetch
 
-__all__ = ["Dataset", "list_datasets", "load_dataset"]
+__all__ = ["Dataset", "download", "list_datasets", "load_dataset"]
 
 _HDF5 = (".hdf5", ".h5")
+_ROW_NUMBERS = (".ivecs", ".ibin")
 
 
 def load_dataset(
@@ -27,6 +34,7 @@ def load_dataset(
     metric: str | None = None,
     limit: int | None = None,
     mmap: bool = False,
+    column: str | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Dataset:
     """Return a data set, by name or by path.
@@ -42,6 +50,8 @@ def load_dataset(
         Read only the first ``limit`` base vectors. Known true neighbours are dropped then, as they no longer hold.
     mmap : bool
         Map the base instead of reading it, where the format allows.
+    column : str, optional
+        The column of vectors in a Parquet file that has several.
     folder : path, optional
         Where downloads lie; by default $VSEARCH_DATA or ~/.cache/vsearch.
 
@@ -62,7 +72,10 @@ def load_dataset(
         return _refuse(source)
     if path.suffix.lower() in _HDF5:
         return read_hdf5(path, metric=metric, limit=limit, mmap=mmap)
-    raise ParameterError(f"`source` must be a file in a known format; got {path.name!r}.")
+    if path.suffix.lower() in _ROW_NUMBERS:
+        raise FormatError(f"{path} holds row numbers (known neighbours), not vectors. `read_truth` reads it.")
+    train = read_vectors(path, limit=limit, mmap=mmap, column=column)
+    return Dataset(path.stem, train, metric or "l2", source=str(path))
 
 
 def list_datasets() -> list[Entry]:
@@ -76,6 +89,36 @@ def list_datasets() -> list[Entry]:
     return list(registry().values())
 
 
+def download(name: str, folder: str | os.PathLike[str] | None = None, *, progress: bool = True) -> list[Path]:
+    """Fetch a known data set, or what is missing of it, and return its files.
+
+    Parameters
+    ----------
+    name : str
+        A name of `list_datasets`.
+    folder : path, optional
+        Where to put it; by default $VSEARCH_DATA or ~/.cache/vsearch.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    DownloadError
+        It could not be fetched, or is not what the registry says. What did arrive is kept, and the next call continues.
+
+    Examples
+    --------
+    >>> [path.name for path in download("wordnet-10k-384-angular")]  # comes with vsearch
+    ['wordnet-10k-384-angular.hdf5']
+    """
+    entry = lookup(name)
+    paths = entry.paths(folder)
+    if not entry.embedded:
+        for role, path in paths.items():
+            fetch(entry.files[role], path.parent, progress=progress)
+    return list(paths.values())
+
+
 def _load_known(
     entry: Entry, metric: str | None, limit: int | None, mmap: bool, folder: str | os.PathLike[str] | None
 ) -> Dataset:
@@ -85,8 +128,21 @@ def _load_known(
             f"Fetch it with `vsearch datasets get {entry.name}` ({entry.size / 1e6:,.0f} MB)."
         )
     paths = entry.paths(folder)
-    data = read_hdf5(paths["all"], metric=metric, limit=limit, mmap=mmap)
-    return replace(data, name=entry.name)
+    if "all" in paths:
+        return replace(read_hdf5(paths["all"], metric=metric, limit=limit, mmap=mmap), name=entry.name)
+    train = read_vectors(paths["train"], limit=limit, mmap=mmap)
+    test = read_vectors(paths["test"])
+    neighbors = read_truth(paths["truth"])
+    if test.shape[1] != train.shape[1]:
+        raise FormatError(f"{paths['test']} has {test.shape[1]} dimensions, {paths['train']} has {train.shape[1]}.")
+    if len(neighbors) != len(test):
+        raise FormatError(f"{paths['truth']} knows {len(neighbors):,} queries, {paths['test']} has {len(test):,}.")
+    known: np.ndarray | None = neighbors
+    if len(train) < entry.n:
+        known = None  # cut by `limit`: the true neighbours are partly gone
+    elif neighbors.size and (neighbors.min() < 0 or neighbors.max() >= len(train)):
+        raise FormatError(f"{paths['truth']} names rows outside of the base, which has {len(train):,}.")
+    return Dataset(entry.name, train, metric or entry.metric, test=test, neighbors=known, source=entry.source)
 
 
 def _refuse(source: str | os.PathLike[str]) -> Dataset:

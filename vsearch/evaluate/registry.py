@@ -10,12 +10,17 @@ import difflib
 import functools
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from vsearch.errors import FormatError, MissingExtraError, ParameterError
+from vsearch.errors import FormatError, ParameterError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 #: What benches, the demo and the examples use when no data set is named.
 DEFAULT = "wordnet-10k-384-angular"
@@ -145,10 +150,9 @@ def parse_registry(text: str, path: str = "registry.toml") -> dict[str, Entry]:
     path : str
         What errors call the file.
     """
-    toml = _toml()
     try:
-        tables = toml.loads(text)
-    except toml.TOMLDecodeError as error:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise FormatError(f"{path} is not valid TOML: {error}.") from error
     return {name: _entry(name, table, path) for name, table in tables.items()}
 
@@ -181,17 +185,6 @@ def metric_of(name: Any, where: str) -> str:
     if metric is None:
         raise FormatError(f"{where} is measured by {name!r} distance; vsearch measures l2, ip and cosine.")
     return metric
-
-
-def _toml() -> ModuleType:
-    try:
-        import tomllib  # Python 3.11 and later
-    except ModuleNotFoundError:
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("Reading the registry needs tomli on Python 3.10: pip install tomli") from error
-    return tomllib
 
 
 def _entry(name: str, table: Any, path: str) -> Entry:
