@@ -1,4 +1,5 @@
 // Binding of the exact scan. Python owns every array; this object keeps references to those it was bound to.
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -24,9 +25,34 @@ bool all_finite(const float* x, std::size_t n) {
     return bad == 0;
 }
 
+// Scales rows to length 1, each by its own norm in double; returns the first row without a direction, or n.
+std::size_t scale_rows(const float* from, std::size_t n, std::size_t d, float* to) {
+    for (std::size_t i = 0; i < n; ++i, from += d, to += d) {
+        double sum[4] = {};
+        for (std::size_t j = 0; j < d; ++j) sum[j % 4] += static_cast<double>(from[j]) * from[j];
+        const double norm = std::sqrt((sum[0] + sum[1]) + (sum[2] + sum[3]));
+        if (norm == 0) return i;
+        for (std::size_t j = 0; j < d; ++j) to[j] = static_cast<float>(from[j] / norm);
+    }
+    return n;
+}
+
+py::tuple unit_rows(const Array<float>& vectors) {
+    require(vectors.ndim() == 2, "unit_rows: wrong shape");
+    Array<float> out({vectors.shape(0), vectors.shape(1)});
+    float* to = out.mutable_data();
+    std::size_t whole;
+    {
+        py::gil_scoped_release unlocked;
+        whole = scale_rows(vectors.data(), rows_of(vectors), columns_of(vectors), to);
+    }
+    return py::make_tuple(std::move(out), whole);
+}
+
 class BoundFlat {
 public:
-    BoundFlat(const std::string& metric, const std::string& dtype, std::size_t dim) : dim_(dim), type_(row_type_from(dtype)), scan_(metric_from(metric)) {}
+    BoundFlat(const std::string& metric, const std::string& dtype, std::size_t dim)
+        : dim_(dim), metric_(metric_from(metric)), type_(row_type_from(dtype)), scan_(metric_) {}
 
     void bind(const py::array& rows, const py::object& factors, const Array<std::int64_t>& ids, std::size_t n) {
         FlatArrays a;
@@ -54,24 +80,26 @@ public:
         return answer(queries.data(), single ? 1 : rows_of(queries), single, options, static_cast<std::size_t>(bitmap.size()));
     }
 
-    // The short way for what needs no conversion: float32 queries, contiguous, finite, of the right shape, and an int k.
+    // The short way for one query that needs no conversion: float32, contiguous, finite, of the right dimension, with an int k.
     // None when the arguments are anything else; the caller then checks them at length.
-    py::object try_search(const py::object& queries, const py::object& k, std::size_t threads) {
-        if (!PyLong_CheckExact(k.ptr()) || !py::isinstance<Array<float>>(queries)) return py::none();
+    py::object try_search(const py::object& query, const py::object& k) {
+        if (!PyLong_CheckExact(k.ptr()) || !py::isinstance<Array<float>>(query)) return py::none();
         const long wanted = PyLong_AsLong(k.ptr());
         if (wanted < 1 || wanted > kMostNeighbours) {
             PyErr_Clear();
             return py::none();
         }
-        const auto array = py::reinterpret_borrow<py::array>(queries);
-        const bool single = array.ndim() == 1;
-        if (!(single || array.ndim() == 2) || static_cast<std::size_t>(array.shape(single ? 0 : 1)) != dim_) return py::none();
+        const auto array = py::reinterpret_borrow<py::array>(query);
+        if (array.ndim() != 1 || static_cast<std::size_t>(array.shape(0)) != dim_) return py::none();
         const auto* data = static_cast<const float*>(array.data());
-        if (reinterpret_cast<std::uintptr_t>(data) % alignof(float) != 0 || !all_finite(data, static_cast<std::size_t>(array.size()))) return py::none();
+        if (reinterpret_cast<std::uintptr_t>(data) % alignof(float) != 0 || !all_finite(data, dim_)) return py::none();
         FlatQuery options;
         options.k = static_cast<std::size_t>(wanted);
-        options.threads = threads;
-        return answer(data, single ? 1 : static_cast<std::size_t>(array.shape(0)), single, options, 0);
+        if (metric_ != Metric::kCosine) return answer(data, 1, true, options, 0);
+        constexpr std::size_t kOnStack = 4096;
+        float unit[kOnStack];
+        if (dim_ > kOnStack || scale_rows(data, 1, dim_, unit) == 0) return py::none();
+        return answer(unit, 1, true, options, 0);
     }
 
     Gate& gate() { return gate_; }
@@ -116,6 +144,7 @@ private:
     };
 
     std::size_t dim_;
+    Metric metric_;
     RowType type_;
     FlatScan scan_;
     Gate gate_;
@@ -145,8 +174,9 @@ void register_flat(py::module_& m) {
         .def(py::init<const std::string&, const std::string&, std::size_t>(), py::arg("metric"), py::arg("dtype"), py::arg("dim"))
         .def("bind", &BoundFlat::bind, py::arg("rows"), py::arg("factors"), py::arg("ids"), py::arg("n"))
         .def("search", &BoundFlat::search, py::arg("queries"), py::arg("k"), py::arg("threads") = 1, py::arg("filter") = py::none())
-        .def("try_search", &BoundFlat::try_search, py::arg("queries"), py::arg("k"), py::arg("threads"))
+        .def("try_search", &BoundFlat::try_search, py::arg("query"), py::arg("k"))
         .def("exclusive", [](BoundFlat& scan) { return Exclusive(scan.gate()); }, py::keep_alive<0, 1>());
+    m.def("unit_rows", &unit_rows, py::arg("vectors"), "(rows scaled to length 1, index of the first zero row or n)");
     m.def("assign", &assign, py::arg("vectors"), py::arg("centroids"), py::arg("threads") = 1);
 }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from vsearch._validate import check_choice, check_filter, check_float, check_ids
 from vsearch.errors import DuplicateIdError, NotFittedError, ParameterError, UnknownIdError
 from vsearch.index.calibrate import Calibration, calibrate
 from vsearch.index.idmap import IdMap
+from vsearch.kernels import core
 from vsearch.storage import container
 
 METRICS = ("l2", "ip", "cosine")
@@ -244,8 +245,11 @@ class Index(ABC):
         ------
         NotFittedError, DTypeError, DimensionError, ParameterError
         """
-        scan = self._scan
-        if scan is None:
+        if filter is None and threads is None and effort is None and recall is None and self._quick is not None:
+            answer = self._quick(Q, k)
+            if answer is not None:
+                return answer
+        if self._scan is None:
             self._fitted()
         queries, single = check_queries("Q", Q, self._dim)
         k = check_k(k)
@@ -356,6 +360,10 @@ class Index(ABC):
     _calibrated: ClassVar[bool] = False
     """Whether `effort` changes the answer, so that `recall=` needs a calibration."""
 
+    _quick: Callable[[Any, Any], tuple[np.ndarray, np.ndarray] | None] | None = None
+    """A scan's answer to (query, k) when the two need neither check nor conversion, else None: most of what a search of a small
+    index costs is Python, and this skips it."""
+
     # ------------------------------------------------------------------ hooks
 
     @abstractmethod
@@ -406,12 +414,7 @@ class Index(ABC):
 
 def unit_rows(X: np.ndarray, name: str) -> np.ndarray:
     """Rows scaled to length 1, a copy; a zero vector has no direction and is refused."""
-    if len(X) == 1:
-        norm = float(X[0].dot(X[0])) ** 0.5
-        if norm > 1e-18:
-            return X * np.float32(1.0 / norm)
-    norms = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
-    zero = np.flatnonzero(norms == 0)
-    if len(zero):
-        raise ParameterError(f"`{name}` must not hold zero vectors where the metric is 'cosine'; row {zero[0]} is zero.")
-    return (X / norms[:, None]).astype(np.float32)
+    units, whole = core.unit_rows(X)
+    if whole < len(X):
+        raise ParameterError(f"`{name}` must not hold zero vectors where the metric is 'cosine'; row {whole} is zero.")
+    return units

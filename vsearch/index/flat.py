@@ -1,0 +1,215 @@
+"""Flat: exact search, every vector looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vsearch._progress import Progress
+from vsearch._validate import check_choice, check_int
+from vsearch.errors import ParameterError
+from vsearch.index.base import Index
+from vsearch.index.ivf import REFINE, check_quantizer
+from vsearch.index.ivf_core import IvfCore
+from vsearch.kernels import core
+from vsearch.quantize.grid import EPSILON, RaBitQ
+from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
+
+CHUNK_ROWS = 16384
+UNSIGNED_OFFSET = 128.0
+LARGEST_HALF = 65504.0
+
+
+class Flat(Index):
+    """Exact search over stored vectors, or over codes with a second look at the nearest.
+
+    Parameters
+    ----------
+    metric : "l2", "ip" or "cosine", default "l2"
+    dtype : "f32", "f16", "bf16" or "int8", default "f32"
+        Of the stored vectors where there is no quantizer. Distances are exact for what is stored; int8 keeps vectors of integers in
+        [-127, 127], and for l2 in [0, 255], as they are.
+    quantizer : RaBitQ or None
+        Codes to scan in place of the vectors: a vector whose lower bound exceeds the k-th best is passed over.
+    refine : "f32", "f16", "bf16", "int8" or None, default "bf16"
+        With a quantizer: of the vectors kept beside the codes to decide among the nearest; None keeps codes only, and
+        distances are estimates.
+    seed : int, default 0
+        Of nothing yet: Flat has no random choices of its own, a quantizer brings its seed.
+
+    Examples
+    --------
+    >>> import numpy as np, vsearch as vs
+    >>> X = np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32)
+    >>> index = vs.Flat(metric="cosine").fit(X)
+    >>> ids, distances = index.search(X[:2], k=3)
+    >>> ids[:, 0].tolist()
+    [0, 1]
+    """
+
+    kind = "flat"
+
+    def __init__(
+        self,
+        metric: str = "l2",
+        *,
+        dtype: str = "f32",
+        quantizer: RaBitQ | None = None,
+        refine: str | None = "bf16",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(metric)
+        self.dtype = check_choice("dtype", dtype, DTYPES)
+        self.quantizer = check_quantizer(quantizer)
+        self.refine = check_choice("refine", refine, REFINE) if quantizer is not None else None
+        self.seed = check_int("seed", seed, 0, 2**63 - 1)
+        self._offset = 0.0
+        self._core: IvfCore | None = None  # one list of codes, with a quantizer
+        self._store: VectorStore | None = None
+
+    def __repr__(self) -> str:
+        held = f"quantizer={self.quantizer!r}, refine={self.refine!r}" if self.quantizer else f"dtype={self.dtype!r}"
+        head = f"Flat(metric={self.metric!r}, {held})"
+        if self._idmap is None:
+            return f"{head}: not fitted"
+        return f"{head}: {len(self):,} vectors of {self.dim} dimensions, {self.bytes_per_vector:,.0f} bytes each"
+
+    def _blank(self) -> Flat:
+        return Flat(self.metric, dtype=self.dtype, quantizer=self.quantizer, refine=self.refine, seed=self.seed)
+
+    @property
+    def _row_dtype(self) -> str | None:
+        return self.refine if self.quantizer is not None else self.dtype
+
+    # ------------------------------------------------------------------ writing
+
+    def _build(self, X: np.ndarray, threads: int, bar: Progress) -> None:
+        n, dim = X.shape
+        self._store = VectorStore(self._row_dtype, dim) if self._row_dtype else None
+        if self._store is not None:
+            self._store.reserve(n)
+        if self.quantizer is not None:
+            self._core = IvfCore(self.metric, dim, self.quantizer, self.seed)
+            self._core.train(X, 1, threads)
+            self._core.start_lists(np.zeros(n, dtype=np.uint32))
+            self._scan = self._core.scan
+        else:
+            self._offset = _offset(X) if self.dtype == "int8" and self.metric == "l2" else 0.0
+            self._scan = core.FlatScan(self.metric, self.dtype, dim)
+        bar.start("fill flat", n)
+        for first in range(0, n, CHUNK_ROWS):
+            rows = X[first : first + CHUNK_ROWS]
+            self._insert(np.arange(first, first + len(rows)), [self._encode_rows(rows, threads)])
+            bar.advance(len(rows))
+
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> list[Any]:
+        bar.start("add flat", len(X))
+        prepared = []
+        for first in range(0, len(X), CHUNK_ROWS):
+            rows = X[first : first + CHUNK_ROWS]
+            prepared.append(self._encode_rows(rows, threads))
+            bar.advance(len(rows))
+        return prepared
+
+    def _encode_rows(self, X: np.ndarray, threads: int) -> tuple[int, Any, Any]:
+        if self._row_dtype == "f16" and X.size and max(X.max(), -X.min()) > LARGEST_HALF:
+            raise ParameterError(f"`X` must be within ±{LARGEST_HALF:g} to be stored as f16. Take bf16, or scale it down.")
+        codes = self._core.encode(X, np.zeros(len(X), dtype=np.uint32), threads) if self._core is not None else None
+        stored = encode_rows(X - np.float32(self._offset) if self._offset else X, self._row_dtype) if self._row_dtype else None
+        return len(X), codes, stored
+
+    def _insert(self, slots: np.ndarray, prepared: list[Any]) -> None:
+        first = int(slots[0])
+        for size, codes, stored in prepared:
+            if self._core is not None:
+                self._core.append(np.arange(first, first + size), np.zeros(size, dtype=np.uint32), codes)
+            if stored is not None:
+                self._store.own()
+                self._store.append(*stored)
+            first += size
+
+    def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
+        if self._core is not None:
+            self._core.remove(slots, moved_from, moved_to)
+        if self._store is not None:
+            self._store.remove(moved_from, moved_to, len(self))
+
+    def _bind(self) -> None:
+        rows, factors = (self._store.rows, self._store.factors) if self._store is not None else (None, None)
+        if self._core is not None:
+            self._core.bind(self._idmap.ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
+        else:
+            self._scan.bind(rows, factors, self._idmap.ids_by_slot, len(self))
+            self._quick = self._scan.try_search if not self._offset else None
+
+    # ------------------------------------------------------------------ reading
+
+    def _find(self, Q: np.ndarray, k: int, effort: Any, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
+        if self._core is not None:
+            return self._scan.search(Q, k, 1, EPSILON, threads, bitmap, matches)
+        return self._scan.search(Q - np.float32(self._offset) if self._offset else Q, k, threads, bitmap)
+
+    def _vectors(self, slots: np.ndarray) -> np.ndarray:
+        if self._store is None:
+            return self._core.decode(slots)
+        return self._store.take(slots) + np.float32(self._offset)
+
+    def _nbytes(self) -> int:
+        codes = self._core.nbytes if self._core is not None else 0
+        return codes + (self._store.nbytes if self._store is not None else 0)
+
+    # ------------------------------------------------------------------ files
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta = {
+            "dtype": self.dtype,
+            "bits": self.quantizer.bits if self.quantizer else 0,
+            "quantizer_seed": self.quantizer.seed if self.quantizer else 0,
+            "refine": self.refine,
+            "seed": self.seed,
+            "offset": self._offset,
+        }
+        arrays: dict[str, np.ndarray] = {}
+        if self._core is not None:
+            with self._commit():
+                self._core.lists.compact(len(self))
+                self._bind()
+            arrays |= self._core.arrays(len(self))
+        if self._store is not None:
+            arrays |= self._store.arrays("store")
+        return meta, arrays
+
+    @classmethod
+    def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Flat:
+        quantizer = RaBitQ(meta["bits"], seed=meta["quantizer_seed"]) if meta["bits"] else None
+        refine = meta["refine"] if quantizer else "bf16"
+        index = cls(meta["metric"], dtype=meta["dtype"], quantizer=quantizer, refine=refine, seed=meta["seed"])
+        n, dim = check_int("n", meta["n"], 0), check_int("dim", meta["dim"], 1, 65536)
+        index._dim = dim
+        index._offset = check_choice("offset", meta["offset"], (0.0, UNSIGNED_OFFSET))
+        if quantizer is not None:
+            index._core = IvfCore.from_arrays(index.metric, dim, quantizer, index.seed, n, arrays)
+            index._scan = index._core.scan
+        else:
+            index._scan = core.FlatScan(index.metric, index.dtype, dim)
+        if index._row_dtype:
+            index._store = VectorStore.from_arrays(index._row_dtype, dim, arrays, "store")
+            if len(index._store) != n:
+                raise ValueError("the stored rows are not as many as the ids")
+        return index
+
+    @classmethod
+    def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
+        index = super()._open(meta, arrays)
+        if meta["bits"] and not index._scan.consistent():
+            raise ValueError("the list does not hold each vector once")
+        return index
+
+
+def _offset(X: np.ndarray) -> float:
+    """128 for unsigned bytes that signed ones cannot hold: distances do not change by a shift."""
+    if not (X.size and X.min() >= 0 and 127 < X.max() <= 255):
+        return 0.0
+    whole = all((X[i : i + CHUNK_ROWS] == np.rint(X[i : i + CHUNK_ROWS])).all() for i in range(0, len(X), CHUNK_ROWS))
+    return UNSIGNED_OFFSET if whole else 0.0
