@@ -28,8 +28,8 @@ class Flat(Index):
     ----------
     metric : "l2", "ip" or "cosine", default "l2"
     dtype : "f32", "f16", "bf16" or "int8", default "f32"
-        Of the stored vectors where there is no quantizer. Distances are exact for what is stored; int8 keeps vectors of integers in
-        [-127, 127], and for l2 in [0, 255], as they are.
+        Of the stored vectors where there is no quantizer. int8 keeps vectors of integers in [-127, 127], and for l2 in
+        [0, 255], as they are, and their distances to queries of integers are exact; other queries it reads in 16 bits.
     quantizer : RaBitQ or None
         Codes to scan in place of the vectors: a vector whose lower bound exceeds the k-th best is passed over.
     refine : "f32", "f16", "bf16", "int8" or None, default "bf16"
