@@ -19,8 +19,12 @@ class Site:
         For each answer in turn, the bytes after which the connection breaks; then no more cuts.
     statuses : list of int
         For each answer in turn, an error to answer with instead.
-    ranges, conditions : bool
-        The server honours Range, and If-Range.
+    ranges, conditions, lengths : bool
+        The server honours Range, honours If-Range, and says Content-Length.
+    moved : bool
+        It answers with a redirect first.
+    headers : dict of str to str
+        Further headers of each answer.
     """
 
     content: bytes
@@ -31,6 +35,7 @@ class Site:
     conditions: bool = True
     lengths: bool = True
     moved: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     url: str = ""
     requests: list[dict[str, str]] = field(default_factory=list)
 
@@ -72,11 +77,13 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 self.send_error(416)
                 return
             body = site.content[start:end]
-            whole = "Range" not in self.headers or (start, end) == (-1, -1)
-            self.send_response(200 if whole or not site.ranges or self.changed() else 206)
+            partial = "Range" in self.headers and site.ranges and not self.changed()
+            self.send_response(206 if partial else 200)
+            for name, value in site.headers.items():
+                self.send_header(name, value)
             if site.etag is not None:
                 self.send_header("ETag", site.etag)
-            if site.ranges and not whole and not self.changed():
+            if partial:
                 self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(site.content)}")
             if site.lengths:
                 self.send_header("Content-Length", str(len(body)))

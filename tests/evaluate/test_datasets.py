@@ -146,7 +146,9 @@ def test_unknown_names_get_suggestions() -> None:
 
 def test_set_that_is_not_here_says_how_to_get_it(tmp_path: Path) -> None:
     assert not lookup("sift-128-euclidean").is_here(tmp_path)
-    with pytest.raises(DownloadError, match=r"Fetch it with `vsearch datasets get sift-128-euclidean` \(525 MB\)"):
+    with pytest.raises(
+        DownloadError, match=r"Fetch it with `vsearch datasets get sift-128-euclidean` \(about 525 MB\)"
+    ):
         load_dataset("sift-128-euclidean", folder=tmp_path)
 
 
@@ -187,6 +189,12 @@ def test_hdf5_metric_is_told_by_attribute_then_name_then_caller(tmp_path: Path) 
     assert load_dataset(write_hdf5(tmp_path / "a-8-angular.hdf5")).metric == "l2"
     assert load_dataset(write_hdf5(tmp_path / "plain.h5", distance=None)).metric == "l2"
     assert load_dataset(tmp_path / "plain.h5", metric="ip").metric == "ip"
+
+
+def test_neighbours_by_another_metric_are_left_out(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "x.hdf5", **truth())
+    assert load_dataset(path, metric="l2").neighbors is not None
+    assert load_dataset(path, metric="cosine").neighbors is None
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f2", "u1", "i1"])
@@ -355,3 +363,14 @@ def test_metric_is_checked() -> None:
 
 def test_registry_is_read_once() -> None:
     assert registry() is registry()
+
+
+def test_installed_package_finds_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "vsearch"
+    monkeypatch.setattr("vsearch.evaluate.registry.__file__", str(package / "evaluate" / "registry.py"))
+    with pytest.raises(FormatError, match=r"registry\.toml must lie in .*_datasets and is missing"):
+        data_folder()
+    for folder in (tmp_path / "datasets", package / "_datasets"):
+        folder.mkdir(parents=True)
+        (folder / "registry.toml").touch()
+        assert data_folder() == folder

@@ -212,6 +212,19 @@ def test_server_that_is_not_there(tmp_path: Path) -> None:
         fetch(File("set.bin", url, 10), tmp_path, attempts=2, pause=0.001)
 
 
+def test_compressed_answer_is_refused(site: Site, tmp_path: Path) -> None:
+    site.headers["Content-Encoding"] = "gzip"
+    with pytest.raises(DownloadError, match=r"sends it compressed \(gzip\), though not asked to"):
+        get(site, tmp_path)
+
+
+def test_part_without_its_place_is_refused(site: Site, tmp_path: Path) -> None:
+    site.cuts = [1000]
+    site.headers["Content-Range"] = "bytes nowhere"
+    with pytest.raises(DownloadError, match="sent a part without saying which"):
+        get(site, tmp_path)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/x", None, ""])
 def test_only_web_addresses_are_opened(url: str | None, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="which is no web address"):

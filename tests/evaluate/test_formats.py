@@ -287,7 +287,7 @@ def kinds() -> list[Any]:
 @pytest.mark.parametrize("kind", kinds(), ids=str)
 def test_parquet_lists_of_every_kind(kind: Any, tmp_path: Path) -> None:
     X = toy(".parquet").round()
-    rows = X.astype(kind.value_type.to_pandas_dtype()).tolist()
+    rows = (X if "float" in str(kind) or "double" in str(kind) else X.astype(int)).tolist()
     read = read_vectors(write_parquet(tmp_path / "x.parquet", {"id": list(range(7)), "v": rows}, kind))
     np.testing.assert_array_equal(read, X)
     assert read.dtype.name in ("float32", "uint8", "int8")

@@ -45,9 +45,10 @@ def load_dataset(
         A name of `list_datasets`, or a file. An HDF5 file of the ann-benchmarks layout gives base, queries and truth;
         any other gives the base alone.
     metric : {"l2", "ip", "cosine"}, optional
-        What nearness means; by default what the data set says, and l2 where it says nothing.
+        What nearness means; by default what the data set says, and l2 where it says nothing. Known true neighbours
+        are left out where they are true of another metric.
     limit : int, optional
-        Read only the first ``limit`` base vectors. Known true neighbours are dropped then, as they no longer hold.
+        Read only the first ``limit`` base vectors. Known true neighbours are left out then, as they no longer hold.
     mmap : bool
         Map the base instead of reading it, where the format allows.
     column : str, optional
@@ -125,7 +126,7 @@ def _load_known(
     if not entry.is_here(folder):
         raise DownloadError(
             f"The data set {entry.name} is not on this machine. "
-            f"Fetch it with `vsearch datasets get {entry.name}` ({entry.size / 1e6:,.0f} MB)."
+            f"Fetch it with `vsearch datasets get {entry.name}` (about {entry.size / 1e6:,.0f} MB)."
         )
     paths = entry.paths(folder)
     if "all" in paths:
@@ -138,8 +139,8 @@ def _load_known(
     if len(neighbors) != len(test):
         raise FormatError(f"{paths['truth']} knows {len(neighbors):,} queries, {paths['test']} has {len(test):,}.")
     known: np.ndarray | None = neighbors
-    if len(train) < entry.n:
-        known = None  # cut by `limit`: the true neighbours are partly gone
+    if len(train) < entry.n or metric not in (None, entry.metric):
+        known = None  # they are true of the whole base and of its own metric only
     elif neighbors.size and (neighbors.min() < 0 or neighbors.max() >= len(train)):
         raise FormatError(f"{paths['truth']} names rows outside of the base, which has {len(train):,}.")
     return Dataset(entry.name, train, metric or entry.metric, test=test, neighbors=known, source=entry.source)

@@ -45,7 +45,7 @@ def read_hdf5(
     path : path
         The file.
     metric : {"l2", "ip", "cosine"}, optional
-        Overrides what the file says.
+        Overrides what the file says; true neighbours by another metric are then left out.
     limit : int, optional
         Read only the first ``limit`` base vectors. Their true neighbours are then unknown.
     mmap : bool
@@ -92,7 +92,8 @@ class _Reader:
         self.bytes = path.stat().st_size
 
     def dataset(self, metric: str | None, limit: int | None, mmap: bool) -> Dataset:
-        metric = metric or self.metric()
+        stated = self.stated_metric()
+        metric = metric or metric_of(stated, str(self.path))
         train = self.find("train", 2)
         if train is None:
             raise FormatError(f"{self.path} holds no array named train, so it is not an ann-benchmarks file.")
@@ -102,7 +103,9 @@ class _Reader:
         if test is not None and test.shape[1] != dim:
             raise FormatError(f"{self.path}: train has {dim} dimensions, test has {test.shape[1]}.")
         nq = None if test is None else test.shape[0]
-        neighbors, distances = (None, None) if rows < n or nq is None else self.truth(nq, n, metric)
+        neighbors, distances = None, None
+        if nq is not None and rows == n and METRIC_NAMES.get(stated) == metric:
+            neighbors, distances = self.truth(nq, n, metric)
         return Dataset(
             name=self.path.stem,
             train=self.vectors(train, rows, mmap),
@@ -117,14 +120,12 @@ class _Reader:
             source=_text(self.file.attrs.get("source", "")),
         )
 
-    def metric(self) -> str:
-        """Return the metric that the file states, or that its name ends in, or l2."""
+    def stated_metric(self) -> str:
+        """Return the metric that the file states, or that its name ends in, or l2, in the words of its makers."""
         if "distance" in self.file.attrs:
-            return metric_of(_text(self.file.attrs["distance"]), str(self.path))
+            return _text(self.file.attrs["distance"]).lower()
         ending = self.path.stem.rpartition("-")[2].lower()
-        if ending in ("hamming", "jaccard"):
-            return metric_of(ending, str(self.path))
-        return METRIC_NAMES.get(ending, "l2")
+        return ending if ending in METRIC_NAMES or ending in ("hamming", "jaccard") else "l2"
 
     def find(self, name: str, ndim: int, length: int | None = None) -> Any:
         """Return the array called ``name``, or None; refuse one that is not what it claims to be."""

@@ -232,6 +232,11 @@ class _Transfer:
     def _begin(self, response: Any) -> tuple[int, int | None]:
         """Return where the answer's bytes go and how long the whole file is; remember what they are part of."""
         headers = response.headers
+        coding = headers.get("Content-Encoding", "identity")
+        if coding != "identity":  # the bytes would be those of an archive, and parts of it could not be continued
+            raise DownloadError(
+                f"{self.file.name}: {self.file.url} sends it compressed ({coding}), though not asked to."
+            )
         validator = headers.get("ETag") or headers.get("Last-Modified")
         length = _number(headers.get("Content-Length"))
         start, total = 0, length
