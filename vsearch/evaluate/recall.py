@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from vsearch.errors import DimensionError, ParameterError
+from vsearch._validate import check_choice, check_k
+from vsearch.errors import DimensionError
 from vsearch.evaluate.truth import METRICS, ground_truth, pair_distances, take_rows
 
 #: Relative tolerance of a tie; see the head of this file.
@@ -58,11 +59,10 @@ class Truth:
     def __init__(
         self, X: Any, Q: Any, k: int = 10, metric: str = "l2", *, ids: Any = None, progress: bool = False
     ) -> None:
-        if metric not in METRICS:
-            raise ParameterError(f"`metric` must be one of {', '.join(METRICS)}; got {metric!r}.")
+        check_choice("metric", metric, METRICS)
         self.X = X if hasattr(X, "shape") else np.asarray(X)
         self.Q = np.atleast_2d(np.asarray(Q))
-        self.k = k
+        self.k = check_k(k)
         self.metric = metric
         if ids is None:
             ids, _ = ground_truth(self.X, self.Q, k, metric, progress=progress)

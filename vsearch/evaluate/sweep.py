@@ -16,7 +16,6 @@ ten seconds then slows everybody's pass, and no index's only one.
 from __future__ import annotations
 
 import inspect
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from vsearch.errors import ParameterError
+from vsearch._threads import resolve_threads
+from vsearch._validate import check_int
 from vsearch.evaluate.recall import Truth
 
 #: Queries asked one by one before the clock starts.
@@ -154,10 +154,9 @@ def sweep_all(
     progress: bool = False,
 ) -> list[Point]:
     """Measure several indexes in one run, their passes interleaved; parameters as in `sweep`, by label."""
-    if passes < 1:
-        raise ParameterError(f"`passes` must be an int of at least 1; got {passes!r}.")
+    check_int("passes", passes, 1)
     Q = np.ascontiguousarray(np.atleast_2d(np.asarray(Q)), dtype=np.float32)
-    threads = threads or os.cpu_count() or 1
+    threads = resolve_threads(threads)
     k = k or truth.k
     runs: list[_Run] = []
     for label, index in indexes.items():

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from vsearch.errors import DimensionError, ParameterError
+from vsearch._validate import check_choice, check_k
+from vsearch.errors import DimensionError
 
 METRICS = ("l2", "ip", "cosine")
 
@@ -124,10 +125,8 @@ def pair_distances(X: Any, Q: np.ndarray, ids: np.ndarray, metric: str = "l2") -
 
 
 def _checked(X: Any, Q: Any, k: int, metric: str) -> tuple[Any, np.ndarray]:
-    if metric not in METRICS:
-        raise ParameterError(f"`metric` must be one of {', '.join(METRICS)}; got {metric!r}.")
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ParameterError(f"`k` must be an int of at least 1; got {k!r}.")
+    check_choice("metric", metric, METRICS)
+    check_k(k)
     X = X if hasattr(X, "shape") else np.asarray(X)
     Q = np.atleast_2d(np.asarray(Q))
     if len(X.shape) != 2 or Q.ndim != 2 or X.shape[1] != Q.shape[1]:
