@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def test_default_efforts_span_the_lists() -> None:
     assert default_efforts(object()) == [None]
     assert default_efforts(Slices(1)) == [1.0]
     efforts = default_efforts(Slices(400))
+    calibrated = SimpleNamespace(calibration=SimpleNamespace(efforts=[1, 2.5]), lists=400)
+    assert default_efforts(calibrated) == [1.0, 2.5]
     assert efforts[0] == 1.0 and efforts[-1] == 400.0 and efforts == sorted(set(efforts))
 
 

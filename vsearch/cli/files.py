@@ -33,8 +33,7 @@ def build(
     spec = IndexSpec.parse(index).adjusted(bits=bits, lists=lists)
     loaded = load_dataset(data, metric=metric, limit=limit)
     start = time.perf_counter()
-    with show.console.status(f"building {spec.label} of {loaded.n:,} vectors"):
-        built = spec.make(loaded.metric, seed).fit(loaded.train, queries=None, threads=threads)
+    built = spec.make(loaded.metric, seed).fit(loaded.train, threads=threads)
     seconds = time.perf_counter() - start
     built.save(out)
     show.console.print(str(built), markup=False)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vsearch.cli import show
 from vsearch.cli.specs import IndexSpec
 from vsearch.errors import ParameterError
 from vsearch.evaluate import Point, Table, Truth, default_efforts, pareto, qps_at, sweep_all
@@ -31,16 +30,12 @@ class Built:
 
 
 def build(specs: Sequence[IndexSpec], X: Any, metric: str, threads: int | None) -> list[Built]:
-    """Build the indexes one after the other, showing which one is under way."""
+    """Build the indexes one after the other."""
     built = []
-    with show.steps() as progress:
-        task = progress.add_task("building", total=len(specs))
-        for spec in specs:
-            progress.update(task, description=f"building {spec.label}")
-            start = time.perf_counter()
-            index = spec.make(metric).fit(X, threads=threads)
-            built.append(Built(spec.label, index, time.perf_counter() - start))
-            progress.advance(task)
+    for spec in specs:
+        start = time.perf_counter()
+        index = spec.make(metric).fit(X, threads=threads)
+        built.append(Built(spec.label, index, time.perf_counter() - start))
     return built
 
 
@@ -49,7 +44,7 @@ def truth_of(data: Dataset, queries: np.ndarray, k: int) -> Truth:
     known = data.neighbors
     if known is not None and known.shape[1] >= min(k, data.n):
         return Truth(data.train, queries, k, data.metric, ids=known[: len(queries)])
-    return Truth(data.train, queries, k, data.metric, progress=show.console.is_terminal)
+    return Truth(data.train, queries, k, data.metric)
 
 
 def measure(
@@ -60,7 +55,7 @@ def measure(
     return sweep_all(
         {one.label: one.index for one in built}, queries, truth,
         targets={one.label: targets for one in built if not one.is_exact},
-        passes=passes, threads=threads, seconds=seconds, progress=show.console.is_terminal,
+        passes=passes, threads=threads, seconds=seconds,
     )  # fmt: skip
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -57,14 +55,6 @@ def hit(distance: float, text: str) -> None:
 def path(what: str, where: Path) -> None:
     """Print a path on a line of its own, never wrapped, so that it can be copied or clicked."""
     console.print(Text.assemble((f"  {what:<8}", "dim"), str(where.resolve())), soft_wrap=True)
-
-
-def steps() -> Progress:
-    """Return a progress display for a known number of steps; silent when the output is not a terminal."""
-    columns: list[Any] = [
-        TextColumn("  {task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn()
-    ]  # fmt: skip
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def kilobytes(count: float) -> str:

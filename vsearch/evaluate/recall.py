@@ -45,8 +45,8 @@ class Truth:
         As in `ground_truth`.
     ids : int array of shape (nq, at least k), optional
         Known true neighbours, nearest first, such as a data set's; computed when not given.
-    progress : bool
-        Show a bar while computing.
+    progress : bool, optional
+        As in `ground_truth`.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Truth:
     """
 
     def __init__(
-        self, X: Any, Q: Any, k: int = 10, metric: str = "l2", *, ids: Any = None, progress: bool = False
+        self, X: Any, Q: Any, k: int = 10, metric: str = "l2", *, ids: Any = None, progress: bool | None = None
     ) -> None:
         check_choice("metric", metric, METRICS)
         self.X = X if hasattr(X, "shape") else np.asarray(X)

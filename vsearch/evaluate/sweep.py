@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from vsearch._progress import Progress
 from vsearch._threads import resolve_threads
 from vsearch._validate import check_int
 from vsearch.evaluate.recall import Truth
@@ -85,7 +85,7 @@ def sweep(
     threads: int | None = None,
     batch: bool = True,
     seconds: float | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> list[Point]:
     """Measure one index at several efforts.
 
@@ -113,8 +113,8 @@ def sweep(
         Measure the batch too.
     seconds : float, optional
         Stop a single-query pass after about this long and count what it answered.
-    progress : bool
-        Show a bar.
+    progress : bool, optional
+        Show a bar; by default on a terminal, when it takes longer than two seconds.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def sweep_all(
     threads: int | None = None,
     batch: bool = True,
     seconds: float | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> list[Point]:
     """Measure several indexes in one run, their passes interleaved; parameters as in `sweep`, by label."""
     check_int("passes", passes, 1)
@@ -166,7 +166,7 @@ def sweep_all(
         ]
         settings += [{"recall": target} for target in (targets or {}).get(label, ())]
         runs += [_Run(label, index, k, setting, threads) for setting in settings]
-    with tqdm(total=len(runs) * passes, disable=not progress, desc="sweep", leave=False) as bar:
+    with Progress("sweep", progress, total=len(runs) * passes) as bar:
         for number in range(passes):
             for run in runs:
                 if number == 0:
@@ -174,15 +174,19 @@ def sweep_all(
                 run.one_by_one(Q, seconds)
                 if batch:
                     run.all_at_once(Q)
-                bar.update()
+                bar.advance()
     return [run.point(truth) for run in runs]
 
 
 def default_efforts(index: Any) -> list[float | None]:
-    """Return efforts from 1 to the largest useful one, some 40 % apart; [None] for an index without the knob.
+    """Return the efforts worth measuring; [None] for an index without the knob.
 
-    The largest useful effort is the number of lists of an IVF, read from ``index.lists``.
+    They are those the index was calibrated at (``index.calibration.efforts``), or, for an index that has only
+    ``lists``, from 1 to all of them in steps of some 40 %.
     """
+    calibrated = getattr(getattr(index, "calibration", None), "efforts", None)
+    if calibrated:
+        return [float(effort) for effort in calibrated]
     lists = getattr(index, "lists", None)
     if isinstance(lists, bool) or not isinstance(lists, (int, np.integer)) or lists < 1:
         return [None]

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from vsearch._progress import Progress
 from vsearch._validate import check_choice, check_k
 from vsearch.errors import DimensionError
 
@@ -39,7 +39,7 @@ QUERY_BLOCK = 1024
 
 
 def ground_truth(
-    X: Any, Q: Any, k: int = 10, metric: str = "l2", *, memory_mb: int = 256, progress: bool = False
+    X: Any, Q: Any, k: int = 10, metric: str = "l2", *, memory_mb: int = 256, progress: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the exact k nearest rows of ``X`` for every row of ``Q``.
 
@@ -55,8 +55,8 @@ def ground_truth(
         Squared Euclidean distance, negated inner product, or 1 - cosine; smaller is nearer.
     memory_mb : int
         Working memory, about.
-    progress : bool
-        Show a bar over the base.
+    progress : bool, optional
+        Show a bar over the base; by default on a terminal, when it takes longer than two seconds.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def ground_truth(
         return ids, distances
     space = _Space.of(X, metric, memory_mb)
     blocks = range(0, nq, QUERY_BLOCK)
-    with tqdm(total=len(blocks) * n, unit="row", unit_scale=True, disable=not progress, desc="ground truth") as bar:
+    with Progress("ground truth", progress, total=len(blocks) * n) as bar:
         for start in blocks:
             rows = slice(start, min(nq, start + QUERY_BLOCK))
             ids[rows, :keep], distances[rows, :keep] = _nearest(space, Q[rows], keep, bar)
@@ -199,7 +199,7 @@ class _Space:
         return np.ones(len(norms)), np.full(len(norms), unit)
 
 
-def _nearest(space: _Space, Q: np.ndarray, k: int, bar: Any) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(space: _Space, Q: np.ndarray, k: int, bar: Progress) -> tuple[np.ndarray, np.ndarray]:
     prepared = space.queries(Q)
     offset, error = space.offset_and_error(prepared)
     slots, scores = _shortlist(space, prepared, min(k + SPARE, space.X.shape[0]), bar)
@@ -217,7 +217,7 @@ def _nearest(space: _Space, Q: np.ndarray, k: int, bar: Any) -> tuple[np.ndarray
     return ids, exact
 
 
-def _shortlist(space: _Space, prepared: np.ndarray, keep: int, bar: Any) -> tuple[np.ndarray, np.ndarray]:
+def _shortlist(space: _Space, prepared: np.ndarray, keep: int, bar: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``keep`` best rows per query by float32 score, in no order."""
     nq = len(prepared)
     slots = np.full((nq, keep), -1, dtype=np.int64)
@@ -232,7 +232,7 @@ def _shortlist(space: _Space, prepared: np.ndarray, keep: int, bar: Any) -> tupl
         elif widest:
             columns, taken = _ragged(found, block_scores, nq, widest)
             _merge(slots, scores, columns + start, taken)
-        bar.update(len(block))
+        bar.advance(len(block))
     return slots, scores
 
 
