@@ -25,7 +25,7 @@ def bench(
     ] = "flat,ivf,ivf-rabitq",
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per query.")] = 10,
     metric: Annotated[str | None, typer.Option(help="l2, ip or cosine; by default what the data set says.")] = None,
-    queries: Annotated[int, typer.Option(min=1, help="Ask only the first so many queries.")] = 1000,
+    queries: Annotated[int, typer.Option(min=1, help="Most queries to measure with; others calibrate.")] = 1000,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many vectors.")] = None,
     targets: Annotated[str, typer.Option(help="Recalls to ask for by name, commas between.")] = "0.9,0.95,0.99",
     passes: Annotated[int, typer.Option(min=1, help="Timed passes over every setting; the best counts.")] = 3,
@@ -39,15 +39,13 @@ def bench(
 ) -> None:
     """Measure recall and speed of indexes, and write a figure and a report."""
     specs, recalls = parse_indexes(index), parse_recalls(targets)
-    loaded = load_dataset(data, metric=metric, limit=limit).with_queries(queries)
-    asked = measure.queries_of(loaded, queries)
-    facts = facts_of(loaded)
-    show.heading(f"vsearch bench {loaded.name}", f"{facts['Data']}\n{facts['Processor']}; {facts['Kernels']}")
-    truth = measure.truth_of(loaded, asked, k)
-    built = measure.build(specs, loaded.train, loaded.metric, threads)
-    points = measure.measure(built, asked, truth, targets=recalls, passes=passes, threads=threads, seconds=seconds)
+    trial = measure.Trial.of(load_dataset(data, metric=metric, limit=limit), queries)
+    facts = facts_of(trial.data)
+    show.heading(f"vsearch bench {trial.data.name}", f"{facts['Data']}\n{facts['Processor']}; {facts['Kernels']}")
+    built = measure.build(trial, specs, threads)
+    points = measure.measure(trial, built, k, targets=recalls, passes=passes, threads=threads, seconds=seconds)
     tables = [
-        measure.overview("Indexes", built, points, k, recalls[-1]),
+        measure.overview("Indexes", trial, built, points, k, recalls[-1]),
         measure.speed_at_recalls(built, points, recalls),
     ]
     named = measure.named_recalls(points, k)
@@ -59,12 +57,12 @@ def bench(
     show.path("points", write_points(out / "points.json", built, points, facts, k))
     try:
         figure = recall_figure(
-            curves, out / "recall.png", k=k, title=loaded.name, subtitle=facts["Data"], targets=recalls
+            curves, out / "recall.png", k=k, title=trial.data.name, subtitle=facts["Data"], targets=recalls
         )
         show.path("figure", figure)
     except MissingExtraError as error:
         show.console.print(f"  {error}", style="yellow")
-    title = f"vsearch on {loaded.name}"
+    title = f"vsearch on {trial.data.name}"
     report = write_report(
         out / "report.html", title=title, lead=facts["Data"] + ".", curves=curves, k=k, targets=recalls, tables=tables,
         facts=facts,

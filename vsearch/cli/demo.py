@@ -46,11 +46,10 @@ def demo(
     data = load_dataset()
     facts = facts_of(data)
     show.heading("vsearch demo", f"{facts['Data']}\n{facts['Processor']}; {facts['Kernels']}")
-    built = measure.build(parse_indexes(INDEXES), data.train, data.metric, threads)
-    queries = measure.queries_of(data, None)
-    truth = measure.truth_of(data, queries, K)
-    points = measure.measure(built, queries, truth, targets=[RECALL], passes=passes, threads=threads, seconds=1.0)
-    table = measure.overview("Three indexes of the same vectors", built, points, K, RECALL)
+    trial = measure.Trial.of(data, limit=data.nq)
+    built = measure.build(trial, parse_indexes(INDEXES), threads)
+    points = measure.measure(trial, built, K, targets=[RECALL], passes=passes, threads=threads, seconds=1.0)
+    table = measure.overview("Three indexes of the same vectors", trial, built, points, K, RECALL)
     show.table(table)
 
     answers = answer_in_words(data, built[-1])
@@ -81,7 +80,7 @@ def answer_in_words(data: Dataset, chosen: measure.Built) -> list[Answer]:
     rows = [query_texts.index(question) for question in QUESTIONS if question in query_texts] or range(5)
     answers = []
     for row in rows:
-        query = np.asarray(measure.queries_of(data, None)[row])
+        query = np.asarray(data.test, dtype=np.float32)[row]
         best = float("inf")
         for _ in range(5):
             start = time.perf_counter()

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from vsearch.cli.specs import IndexSpec
-from vsearch.errors import ParameterError
 from vsearch.evaluate import Point, Table, Truth, default_efforts, pareto, qps_at, sweep_all
 from vsearch.evaluate.datasets import Dataset
+
+#: Fewer queries than this say too little about a recall to calibrate one; more than that many only take time.
+FEWEST_CALIBRATING, MOST_CALIBRATING = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -29,31 +31,62 @@ class Built:
         return default_efforts(self.index) == [None]
 
 
-def build(specs: Sequence[IndexSpec], X: Any, metric: str, threads: int | None) -> list[Built]:
+@dataclass(frozen=True)
+class Trial:
+    """A data set, the queries that are measured on it, and others of their kind that calibrate ``recall=``.
+
+    A calibration must not have seen what is measured. So at most half of a data set's queries are measured, and up to
+    1000 of the others calibrate; when there are too few to share out, the base calibrates (``calibrating`` is None).
+    """
+
+    data: Dataset
+    asked: np.ndarray
+    calibrating: np.ndarray | None
+
+    @classmethod
+    def of(cls, data: Dataset, limit: int) -> Trial:
+        """Share out the queries of a data set, or rows held out of one that has no queries."""
+        if data.test is None:
+            data = data.with_queries(limit)
+            return cls(data, np.asarray(data.test, dtype=np.float32), None)
+        shared = data.nq >= 2 * FEWEST_CALIBRATING
+        asked = min(limit, data.nq // 2 if shared else data.nq)
+        others = np.asarray(data.test[asked : asked + MOST_CALIBRATING], dtype=np.float32)
+        return cls(data, np.asarray(data.test[:asked], dtype=np.float32), others if shared else None)
+
+    def truth(self, k: int) -> Truth:
+        """Return the true neighbours of what is asked: the data set's own where it has enough, else computed."""
+        known = self.data.neighbors
+        if known is not None and known.shape[1] < min(k, self.data.n):
+            known = None
+        ids = None if known is None else known[: len(self.asked)]
+        return Truth(self.data.train, self.asked, k, self.data.metric, ids=ids)
+
+    @property
+    def note(self) -> str:
+        """How many queries there are of each kind, in words."""
+        others = "the base" if self.calibrating is None else f"{len(self.calibrating):,} others"
+        return f"{len(self.asked):,} queries measured, recall= calibrated on {others}"
+
+
+def build(trial: Trial, specs: Sequence[IndexSpec], threads: int | None) -> list[Built]:
     """Build the indexes one after the other."""
     built = []
     for spec in specs:
         start = time.perf_counter()
-        index = spec.make(metric).fit(X, threads=threads)
+        index = spec.make(trial.data.metric)
+        index.fit(trial.data.train, queries=trial.calibrating if spec.family != "flat" else None, threads=threads)
         built.append(Built(spec.label, index, time.perf_counter() - start))
     return built
 
 
-def truth_of(data: Dataset, queries: np.ndarray, k: int) -> Truth:
-    """Return the true neighbours of the first queries: the data set's own where it has enough, else computed."""
-    known = data.neighbors
-    if known is not None and known.shape[1] >= min(k, data.n):
-        return Truth(data.train, queries, k, data.metric, ids=known[: len(queries)])
-    return Truth(data.train, queries, k, data.metric)
-
-
 def measure(
-    built: Sequence[Built], queries: np.ndarray, truth: Truth, *, targets: Sequence[float], passes: int,
-    threads: int | None, seconds: float | None = None,
+    trial: Trial, built: Sequence[Built], k: int, *, targets: Sequence[float], passes: int, threads: int | None,
+    seconds: float,
 ) -> list[Point]:  # fmt: skip
     """Sweep the efforts of every index, and ask those that have efforts for each recall by name."""
     return sweep_all(
-        {one.label: one.index for one in built}, queries, truth,
+        {one.label: one.index for one in built}, trial.asked, trial.truth(k),
         targets={one.label: targets for one in built if not one.is_exact},
         passes=passes, threads=threads, seconds=seconds,
     )  # fmt: skip
@@ -68,7 +101,7 @@ def curves(points: Sequence[Point]) -> dict[str, list[Point]]:
     return out
 
 
-def overview(title: str, built: Sequence[Built], points: Sequence[Point], k: int, recall: float) -> Table:
+def overview(title: str, trial: Trial, built: Sequence[Built], points: Sequence[Point], k: int, recall: float) -> Table:
     """Return one row per index: what it answers, how fast, how large, at ``recall=`` asked for by name."""
     rows = []
     for one in built:
@@ -80,7 +113,7 @@ def overview(title: str, built: Sequence[Built], points: Sequence[Point], k: int
     return Table(
         title, ["index", f"recall@{k}", "QPS", "µs/query", batch, "bytes/vector", "build s"], rows,
         ["", ".4f", ",.0f", ",.1f", ",.0f", ",.0f", ",.2f"],
-        f"QPS: one query at a time on one thread. Indexes that approximate were asked for recall={recall:g}.",
+        f"QPS: one query at a time on one thread. Asked for recall={recall:g}; {trial.note}.",
     )  # fmt: skip
 
 
@@ -109,10 +142,3 @@ def named_recalls(points: Sequence[Point], k: int) -> Table | None:
         ["index", "recall=", f"recall@{k}", "QPS", "µs/query", "p99 µs"], rows,
         ["", "g", ".4f", ",.0f", ",.1f", ",.1f"],
     )  # fmt: skip
-
-
-def queries_of(data: Dataset, limit: int | None) -> np.ndarray:
-    """Return the first queries of a data set as float32."""
-    if data.test is None or not len(data.test):
-        raise ParameterError(f"`{data.name}` must hold queries to be measured with; it has none.")
-    return np.asarray(data.test[:limit], dtype=np.float32)

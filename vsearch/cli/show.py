@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +13,10 @@ from rich.text import Text
 
 from vsearch.evaluate import Table
 
-console = Console(highlight=False)
+#: Columns of output that goes to a file or a pipe; rich would take 80, too few for the tables here.
+WIDTH_OF_FILES = 100
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else WIDTH_OF_FILES)
 problems = Console(stderr=True, highlight=False)
 
 
