@@ -8,7 +8,7 @@
 namespace vsearch {
 namespace {
 
-constexpr std::size_t kBlockRows = 256;  // a multiple of 64; distances and hits of a block are 2 KB
+constexpr std::size_t kBlockRows = 512;  // a multiple of 64; distances and hits of a block are 4 KB of L1
 
 }  // namespace
 

@@ -15,18 +15,14 @@
 
 #include <cstring>
 
+#include "kernels/ops/unroll.hpp"
+#include "kernels/ops/walk.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::avx2 {
 namespace {
 
 inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-
-inline void prefetch_row(const void* row, std::size_t bytes) {
-    constexpr std::size_t kMost = 2048;  // the hardware prefetcher has caught on by then
-    const char* p = static_cast<const char*>(row);
-    for (std::size_t i = 0; i < bytes && i < kMost; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
-}
 
 // The row formats: how 8 elements, or the last few, become floats.
 struct F32 {
@@ -77,61 +73,38 @@ inline __m128 sum_lanes(__m256 a, __m256 b, __m256 c, __m256 d) {
 template <class Op, class Format, int kRows>
 inline void score_rows(const float* query, const typename Format::Element* const* rows, std::size_t d, float* out) {
     __m256 even[kRows], odd[kRows];
-    for (int r = 0; r < kRows; ++r) even[r] = odd[r] = _mm256_setzero_ps();
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = odd[r] = _mm256_setzero_ps();
     std::size_t j = 0;
     for (; j + 16 <= d; j += 16) {
         const __m256 q0 = _mm256_loadu_ps(query + j), q1 = _mm256_loadu_ps(query + j + 8);
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
             odd[r] = Op::add(odd[r], q1, Format::load(rows[r] + j + 8));
         }
     }
     if (j + 8 <= d) {
         const __m256 q0 = _mm256_loadu_ps(query + j);
-        for (int r = 0; r < kRows; ++r) even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
         j += 8;
     }
     if (j < d) {
         const __m256 q0 = load_tail<F32>(query + j, d - j);
-        for (int r = 0; r < kRows; ++r) odd[r] = Op::add(odd[r], q0, load_tail<Format>(rows[r] + j, d - j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) odd[r] = Op::add(odd[r], q0, load_tail<Format>(rows[r] + j, d - j));
     }
-    for (int r = 0; r < kRows; ++r) even[r] = _mm256_add_ps(even[r], odd[r]);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = _mm256_add_ps(even[r], odd[r]);
     if constexpr (kRows == 4)
         _mm_storeu_ps(out, sum_lanes(even[0], even[1], even[2], even[3]));
     else
-        for (int r = 0; r < kRows; ++r) out[r] = sum_lanes(even[r]);
-}
-
-// Walks n rows 4 at a time, whatever the format and the operation; score(pointers, position) handles 4, score_one 1.
-template <class Element, class Score, class ScoreOne>
-inline void walk_rows(const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n, std::size_t d,
-                      Score score, ScoreOne score_one) {
-    constexpr std::size_t kAhead = 8;
-    const char* base = static_cast<const char*>(rows);
-    const auto row = [&](std::size_t i) { return base + stride * (slots != nullptr ? slots[i] : i); };
-    if (slots != nullptr)
-        for (std::size_t i = 0; i < n && i < kAhead; ++i) prefetch_row(row(i), d * sizeof(Element));
-    std::size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        if (slots != nullptr)
-            for (std::size_t next = i + kAhead; next < i + kAhead + 4 && next < n; ++next) prefetch_row(row(next), d * sizeof(Element));
-        const Element* four[4];
-        for (std::size_t r = 0; r < 4; ++r) four[r] = reinterpret_cast<const Element*>(row(i + r));
-        score(four, i);
-    }
-    for (; i < n; ++i) {
-        const Element* one[1] = {reinterpret_cast<const Element*>(row(i))};
-        score_one(one, i);
-    }
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) out[r] = sum_lanes(even[r]);
 }
 
 template <class Op, class Format>
 void rows_kernel(const float* query, const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n,
                  std::size_t d, float* out) {
     using Element = typename Format::Element;
-    walk_rows<Element>(
-        rows, stride, slots, n, d, [&](const Element* const* four, std::size_t i) { score_rows<Op, Format, 4>(query, four, d, out + i); },
-        [&](const Element* const* one, std::size_t i) { score_rows<Op, Format, 1>(query, one, d, out + i); });
+    kernel_ops::walk_rows<Element>(
+        rows, stride, slots, n, d, out, [&](const Element* const* four, float* sums) { score_rows<Op, Format, 4>(query, four, d, sums); },
+        [&](const Element* const* one, float* sum) { score_rows<Op, Format, 1>(query, one, d, sum); });
 }
 
 inline std::int32_t sum_lanes_i32(__m256i a) {
@@ -148,27 +121,27 @@ inline __m256i madd_i8(const std::int16_t* query, const std::int8_t* row) {
 template <int kRows>
 inline void dot_i8_rows(const std::int16_t* query, const std::int8_t* const* rows, std::size_t d, std::int32_t* out) {
     __m256i sum[kRows];
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm256_setzero_si256();
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = _mm256_setzero_si256();
     std::size_t j = 0;
     for (; j + 16 <= d; j += 16)
-        for (int r = 0; r < kRows; ++r) sum[r] = _mm256_add_epi32(sum[r], madd_i8(query + j, rows[r] + j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = _mm256_add_epi32(sum[r], madd_i8(query + j, rows[r] + j));
     if (j < d) {
         std::int16_t padded_query[16] = {};
         std::memcpy(padded_query, query + j, (d - j) * sizeof(std::int16_t));
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             std::int8_t padded_row[16] = {};
             std::memcpy(padded_row, rows[r] + j, d - j);
             sum[r] = _mm256_add_epi32(sum[r], madd_i8(padded_query, padded_row));
         }
     }
-    for (int r = 0; r < kRows; ++r) out[r] = sum_lanes_i32(sum[r]);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) out[r] = sum_lanes_i32(sum[r]);
 }
 
 void dot_i8(const std::int16_t* query, const std::int8_t* rows, std::size_t stride, const std::uint32_t* slots,
             std::size_t n, std::size_t d, std::int32_t* out) {
-    walk_rows<std::int8_t>(
-        rows, stride, slots, n, d, [&](const std::int8_t* const* four, std::size_t i) { dot_i8_rows<4>(query, four, d, out + i); },
-        [&](const std::int8_t* const* one, std::size_t i) { dot_i8_rows<1>(query, one, d, out + i); });
+    kernel_ops::walk_rows<std::int8_t>(
+        rows, stride, slots, n, d, out, [&](const std::int8_t* const* four, std::int32_t* sums) { dot_i8_rows<4>(query, four, d, sums); },
+        [&](const std::int8_t* const* one, std::int32_t* sum) { dot_i8_rows<1>(query, one, d, sum); });
 }
 
 void dot_u7(const std::int8_t* query, const std::uint8_t* rows, std::size_t stride, std::size_t n, std::size_t d, std::int32_t* out) {
@@ -230,10 +203,10 @@ template <int kRows>
 inline std::size_t tile_rows(const float* panel, const float* rows, std::size_t d, const float* bias, __m256 bound0,
                              __m256 bound1, std::uint32_t first_row, std::uint32_t* hits) {
     __m256 sum0[kRows], sum1[kRows];
-    for (int r = 0; r < kRows; ++r) sum0[r] = sum1[r] = _mm256_broadcast_ss(bias + r);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum0[r] = sum1[r] = _mm256_broadcast_ss(bias + r);
     for (std::size_t j = 0; j < d; ++j) {
         const __m256 q0 = _mm256_load_ps(panel + 16 * j), q1 = _mm256_load_ps(panel + 16 * j + 8);
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             const __m256 x = _mm256_broadcast_ss(rows + static_cast<std::size_t>(r) * d + j);
             sum0[r] = _mm256_fmadd_ps(x, q0, sum0[r]);
             sum1[r] = _mm256_fmadd_ps(x, q1, sum1[r]);
@@ -241,14 +214,14 @@ inline std::size_t tile_rows(const float* panel, const float* rows, std::size_t 
     }
     // Not-less-than, unordered: a NaN counts as a hit and is judged by the exact kernel.
     __m256 any = _mm256_setzero_ps();
-    for (int r = 0; r < kRows; ++r) {
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
         sum0[r] = _mm256_cmp_ps(sum0[r], bound0, _CMP_NLT_UQ);
         sum1[r] = _mm256_cmp_ps(sum1[r], bound1, _CMP_NLT_UQ);
         any = _mm256_or_ps(any, _mm256_or_ps(sum0[r], sum1[r]));
     }
     if (_mm256_movemask_ps(any) == 0) return 0;
     std::size_t found = 0;
-    for (int r = 0; r < kRows; ++r) {
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
         unsigned mask = static_cast<unsigned>(_mm256_movemask_ps(sum0[r])) | static_cast<unsigned>(_mm256_movemask_ps(sum1[r])) << 8;
         for (; mask != 0; mask &= mask - 1) hits[found++] = (first_row + static_cast<std::uint32_t>(r)) << 4 | _tzcnt_u32(mask);
     }

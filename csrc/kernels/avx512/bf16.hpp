@@ -40,16 +40,16 @@ inline __m512bh as_bf16(__m512i bits) {
 template <int kRows>
 inline void dot_bf16_rows(const SplitQuery& split, const std::uint16_t* const* rows, std::size_t d, float* out) {
     __m512 sum[kRows][3];
-    for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = sum[r][2] = _mm512_setzero_ps();
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = sum[r][2] = _mm512_setzero_ps();
     for (std::size_t j = 0; j < d; j += 32) {
         const __mmask32 lanes = d - j >= 32 ? 0xffffffffu : static_cast<__mmask32>((1ull << (d - j)) - 1);
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             const __m512bh x = as_bf16(_mm512_maskz_loadu_epi16(lanes, rows[r] + j));
-            for (int p = 0; p < 3; ++p)
+            VSEARCH_UNROLL for (int p = 0; p < 3; ++p)
                 sum[r][p] = _mm512_dpbf16_ps(sum[r][p], x, as_bf16(_mm512_maskz_loadu_epi16(lanes, split.part[p] + j)));
         }
     }
-    for (int r = 0; r < kRows; ++r) out[r] = sum_lanes(_mm512_add_ps(sum[r][0], _mm512_add_ps(sum[r][1], sum[r][2])));
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) out[r] = sum_lanes(_mm512_add_ps(sum[r][0], _mm512_add_ps(sum[r][1], sum[r][2])));
 }
 
 void dot_bf16_split(const float* query, const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n,
@@ -57,9 +57,9 @@ void dot_bf16_split(const float* query, const void* rows, std::size_t stride, co
     if (d > kSplitDim) return rows_kernel<Dot, Bf16>(query, rows, stride, slots, n, d, out);
     SplitQuery split;
     split_query(query, d, split);
-    walk_rows<std::uint16_t>(
-        rows, stride, slots, n, d, [&](const std::uint16_t* const* four, std::size_t i) { dot_bf16_rows<4>(split, four, d, out + i); },
-        [&](const std::uint16_t* const* one, std::size_t i) { dot_bf16_rows<1>(split, one, d, out + i); });
+    kernel_ops::walk_rows<std::uint16_t>(
+        rows, stride, slots, n, d, out, [&](const std::uint16_t* const* four, float* sums) { dot_bf16_rows<4>(split, four, d, sums); },
+        [&](const std::uint16_t* const* one, float* sum) { dot_bf16_rows<1>(split, one, d, sum); });
 }
 
 }  // namespace

@@ -7,16 +7,12 @@
 
 #include <immintrin.h>
 
+#include "kernels/ops/unroll.hpp"
+#include "kernels/ops/walk.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::avx512 {
 namespace {
-
-inline void prefetch_row(const void* row, std::size_t bytes) {
-    constexpr std::size_t kMost = 2048;  // the hardware prefetcher has caught on by then
-    const char* p = static_cast<const char*>(row);
-    for (std::size_t i = 0; i < bytes && i < kMost; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
-}
 
 inline __mmask16 first_lanes(std::size_t count) { return static_cast<__mmask16>((1u << count) - 1); }
 
@@ -67,58 +63,35 @@ inline float sum_lanes(__m512 a) {
 template <class Op, class Format, int kRows>
 inline void score_rows(const float* query, const typename Format::Element* const* rows, std::size_t d, float* out) {
     __m512 even[kRows], odd[kRows];
-    for (int r = 0; r < kRows; ++r) even[r] = odd[r] = _mm512_setzero_ps();
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = odd[r] = _mm512_setzero_ps();
     std::size_t j = 0;
     for (; j + 32 <= d; j += 32) {
         const __m512 q0 = F32::load(query + j), q1 = F32::load(query + j + 16);
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
             odd[r] = Op::add(odd[r], q1, Format::load(rows[r] + j + 16));
         }
     }
     if (j + 16 <= d) {
         const __m512 q0 = F32::load(query + j);
-        for (int r = 0; r < kRows; ++r) even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
         j += 16;
     }
     if (j < d) {
         const __mmask16 lanes = first_lanes(d - j);
         const __m512 q0 = F32::load(query + j, lanes);
-        for (int r = 0; r < kRows; ++r) odd[r] = Op::add(odd[r], q0, Format::load(rows[r] + j, lanes));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) odd[r] = Op::add(odd[r], q0, Format::load(rows[r] + j, lanes));
     }
-    for (int r = 0; r < kRows; ++r) out[r] = sum_lanes(_mm512_add_ps(even[r], odd[r]));
-}
-
-// Walks n rows 4 at a time, whatever the format and the operation; score(pointers, position) handles 4, score_one 1.
-template <class Element, class Score, class ScoreOne>
-inline void walk_rows(const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n, std::size_t d,
-                      Score score, ScoreOne score_one) {
-    constexpr std::size_t kAhead = 8;
-    const char* base = static_cast<const char*>(rows);
-    const auto row = [&](std::size_t i) { return base + stride * (slots != nullptr ? slots[i] : i); };
-    if (slots != nullptr)
-        for (std::size_t i = 0; i < n && i < kAhead; ++i) prefetch_row(row(i), d * sizeof(Element));
-    std::size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        if (slots != nullptr)
-            for (std::size_t next = i + kAhead; next < i + kAhead + 4 && next < n; ++next) prefetch_row(row(next), d * sizeof(Element));
-        const Element* four[4];
-        for (std::size_t r = 0; r < 4; ++r) four[r] = reinterpret_cast<const Element*>(row(i + r));
-        score(four, i);
-    }
-    for (; i < n; ++i) {
-        const Element* one[1] = {reinterpret_cast<const Element*>(row(i))};
-        score_one(one, i);
-    }
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) out[r] = sum_lanes(_mm512_add_ps(even[r], odd[r]));
 }
 
 template <class Op, class Format>
 void rows_kernel(const float* query, const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n,
                  std::size_t d, float* out) {
     using Element = typename Format::Element;
-    walk_rows<Element>(
-        rows, stride, slots, n, d, [&](const Element* const* four, std::size_t i) { score_rows<Op, Format, 4>(query, four, d, out + i); },
-        [&](const Element* const* one, std::size_t i) { score_rows<Op, Format, 1>(query, one, d, out + i); });
+    kernel_ops::walk_rows<Element>(
+        rows, stride, slots, n, d, out, [&](const Element* const* four, float* sums) { score_rows<Op, Format, 4>(query, four, d, sums); },
+        [&](const Element* const* one, float* sum) { score_rows<Op, Format, 1>(query, one, d, sum); });
 }
 
 inline __m512i load_i8_as_i16(const std::int8_t* p) {
@@ -132,26 +105,26 @@ struct Madd {
 template <class Op, int kRows>
 inline void dot_i8_rows(const std::int16_t* query, const std::int8_t* const* rows, std::size_t d, std::int32_t* out) {
     __m512i sum[kRows];
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = _mm512_setzero_si512();
     std::size_t j = 0;
     for (; j + 32 <= d; j += 32) {
         const __m512i q = _mm512_loadu_si512(query + j);
-        for (int r = 0; r < kRows; ++r) sum[r] = Op::add(sum[r], q, load_i8_as_i16(rows[r] + j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = Op::add(sum[r], q, load_i8_as_i16(rows[r] + j));
     }
     if (j < d) {
         const __mmask32 lanes = static_cast<__mmask32>((1ull << (d - j)) - 1);
         const __m512i q = _mm512_maskz_loadu_epi16(lanes, query + j);
-        for (int r = 0; r < kRows; ++r) sum[r] = Op::add(sum[r], q, _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(lanes, rows[r] + j)));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = Op::add(sum[r], q, _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(lanes, rows[r] + j)));
     }
-    for (int r = 0; r < kRows; ++r) out[r] = _mm512_reduce_add_epi32(sum[r]);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) out[r] = _mm512_reduce_add_epi32(sum[r]);
 }
 
 template <class Op>
 void dot_i8(const std::int16_t* query, const std::int8_t* rows, std::size_t stride, const std::uint32_t* slots,
             std::size_t n, std::size_t d, std::int32_t* out) {
-    walk_rows<std::int8_t>(
-        rows, stride, slots, n, d, [&](const std::int8_t* const* four, std::size_t i) { dot_i8_rows<Op, 4>(query, four, d, out + i); },
-        [&](const std::int8_t* const* one, std::size_t i) { dot_i8_rows<Op, 1>(query, one, d, out + i); });
+    kernel_ops::walk_rows<std::int8_t>(
+        rows, stride, slots, n, d, out, [&](const std::int8_t* const* four, std::int32_t* sums) { dot_i8_rows<Op, 4>(query, four, d, sums); },
+        [&](const std::int8_t* const* one, std::int32_t* sum) { dot_i8_rows<Op, 1>(query, one, d, sum); });
 }
 
 struct Maddubs {
@@ -208,14 +181,14 @@ template <int kRows>
 inline std::size_t tile_rows(const float* panel, const float* rows, std::size_t d, const float* bias, __m512 bound,
                              std::uint32_t first_row, std::uint32_t* hits) {
     __m512 sum[kRows];
-    for (int r = 0; r < kRows; ++r) sum[r] = _mm512_set1_ps(bias[r]);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = _mm512_set1_ps(bias[r]);
     for (std::size_t j = 0; j < d; ++j) {
         const __m512 q = _mm512_load_ps(panel + 16 * j);
-        for (int r = 0; r < kRows; ++r) sum[r] = _mm512_fmadd_ps(_mm512_set1_ps(rows[static_cast<std::size_t>(r) * d + j]), q, sum[r]);
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = _mm512_fmadd_ps(_mm512_set1_ps(rows[static_cast<std::size_t>(r) * d + j]), q, sum[r]);
     }
     // Not-less-than, unordered: a NaN counts as a hit and is judged by the exact kernel.
     std::size_t found = 0;
-    for (int r = 0; r < kRows; ++r) {
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
         unsigned mask = _mm512_cmp_ps_mask(sum[r], bound, _CMP_NLT_UQ);
         for (; mask != 0; mask &= mask - 1) hits[found++] = (first_row + static_cast<std::uint32_t>(r)) << 4 | _tzcnt_u32(mask);
     }

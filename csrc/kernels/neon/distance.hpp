@@ -8,16 +8,12 @@
 
 #include <cstring>
 
+#include "kernels/ops/unroll.hpp"
+#include "kernels/ops/walk.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::neon {
 namespace {
-
-inline void prefetch_row(const void* row, std::size_t bytes) {
-    constexpr std::size_t kMost = 2048;  // the hardware prefetcher has caught on by then
-    const char* p = static_cast<const char*>(row);
-    for (std::size_t i = 0; i < bytes && i < kMost; i += 64) __builtin_prefetch(p + i);
-}
 
 // The row formats: how 4 elements become floats.
 struct F32 {
@@ -63,73 +59,50 @@ struct Dot {
 template <class Op, class Format, int kRows>
 inline void score_rows(const float* query, const typename Format::Element* const* rows, std::size_t d, float* out) {
     float32x4_t even[kRows], odd[kRows];
-    for (int r = 0; r < kRows; ++r) even[r] = odd[r] = vdupq_n_f32(0);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = odd[r] = vdupq_n_f32(0);
     std::size_t j = 0;
     for (; j + 8 <= d; j += 8) {
         const float32x4_t q0 = vld1q_f32(query + j), q1 = vld1q_f32(query + j + 4);
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
             odd[r] = Op::add(odd[r], q1, Format::load(rows[r] + j + 4));
         }
     }
     if (j + 4 <= d) {
         const float32x4_t q0 = vld1q_f32(query + j);
-        for (int r = 0; r < kRows; ++r) even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) even[r] = Op::add(even[r], q0, Format::load(rows[r] + j));
         j += 4;
     }
     if (j < d) {
         const float32x4_t q0 = load_tail<F32>(query + j, d - j);
-        for (int r = 0; r < kRows; ++r) odd[r] = Op::add(odd[r], q0, load_tail<Format>(rows[r] + j, d - j));
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) odd[r] = Op::add(odd[r], q0, load_tail<Format>(rows[r] + j, d - j));
     }
-    for (int r = 0; r < kRows; ++r) out[r] = vaddvq_f32(vaddq_f32(even[r], odd[r]));
-}
-
-// Walks n rows 4 at a time, whatever the format and the operation; score(pointers, position) handles 4, score_one 1.
-template <class Element, class Score, class ScoreOne>
-inline void walk_rows(const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n, std::size_t d,
-                      Score score, ScoreOne score_one) {
-    constexpr std::size_t kAhead = 8;
-    const char* base = static_cast<const char*>(rows);
-    const auto row = [&](std::size_t i) { return base + stride * (slots != nullptr ? slots[i] : i); };
-    if (slots != nullptr)
-        for (std::size_t i = 0; i < n && i < kAhead; ++i) prefetch_row(row(i), d * sizeof(Element));
-    std::size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        if (slots != nullptr)
-            for (std::size_t next = i + kAhead; next < i + kAhead + 4 && next < n; ++next) prefetch_row(row(next), d * sizeof(Element));
-        const Element* four[4];
-        for (std::size_t r = 0; r < 4; ++r) four[r] = reinterpret_cast<const Element*>(row(i + r));
-        score(four, i);
-    }
-    for (; i < n; ++i) {
-        const Element* one[1] = {reinterpret_cast<const Element*>(row(i))};
-        score_one(one, i);
-    }
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) out[r] = vaddvq_f32(vaddq_f32(even[r], odd[r]));
 }
 
 template <class Op, class Format>
 void rows_kernel(const float* query, const void* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n,
                  std::size_t d, float* out) {
     using Element = typename Format::Element;
-    walk_rows<Element>(
-        rows, stride, slots, n, d, [&](const Element* const* four, std::size_t i) { score_rows<Op, Format, 4>(query, four, d, out + i); },
-        [&](const Element* const* one, std::size_t i) { score_rows<Op, Format, 1>(query, one, d, out + i); });
+    kernel_ops::walk_rows<Element>(
+        rows, stride, slots, n, d, out, [&](const Element* const* four, float* sums) { score_rows<Op, Format, 4>(query, four, d, sums); },
+        [&](const Element* const* one, float* sum) { score_rows<Op, Format, 1>(query, one, d, sum); });
 }
 
 template <int kRows>
 inline void dot_i8_rows(const std::int16_t* query, const std::int8_t* const* rows, std::size_t d, std::int32_t* out) {
     int32x4_t low[kRows], high[kRows];
-    for (int r = 0; r < kRows; ++r) low[r] = high[r] = vdupq_n_s32(0);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) low[r] = high[r] = vdupq_n_s32(0);
     std::size_t j = 0;
     for (; j + 8 <= d; j += 8) {
         const int16x8_t q = vld1q_s16(query + j);
-        for (int r = 0; r < kRows; ++r) {
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
             const int16x8_t x = vmovl_s8(vld1_s8(rows[r] + j));
             low[r] = vmlal_s16(low[r], vget_low_s16(q), vget_low_s16(x));
             high[r] = vmlal_high_s16(high[r], q, x);
         }
     }
-    for (int r = 0; r < kRows; ++r) {
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
         std::int32_t sum = vaddvq_s32(vaddq_s32(low[r], high[r]));
         for (std::size_t i = j; i < d; ++i) sum += query[i] * rows[r][i];
         out[r] = sum;
@@ -138,9 +111,9 @@ inline void dot_i8_rows(const std::int16_t* query, const std::int8_t* const* row
 
 void dot_i8(const std::int16_t* query, const std::int8_t* rows, std::size_t stride, const std::uint32_t* slots,
             std::size_t n, std::size_t d, std::int32_t* out) {
-    walk_rows<std::int8_t>(
-        rows, stride, slots, n, d, [&](const std::int8_t* const* four, std::size_t i) { dot_i8_rows<4>(query, four, d, out + i); },
-        [&](const std::int8_t* const* one, std::size_t i) { dot_i8_rows<1>(query, one, d, out + i); });
+    kernel_ops::walk_rows<std::int8_t>(
+        rows, stride, slots, n, d, out, [&](const std::int8_t* const* four, std::int32_t* sums) { dot_i8_rows<4>(query, four, d, sums); },
+        [&](const std::int8_t* const* one, std::int32_t* sum) { dot_i8_rows<1>(query, one, d, sum); });
 }
 
 // Codes below 128 read as signed bytes are themselves; 127 * 127 fits int16.
@@ -186,9 +159,9 @@ void widen(const void* values, std::size_t n, float scale, float* out) {
 
 template <int kLane, int kRows>
 inline void tile_step(const float* panel, const float32x4_t* x, float32x4_t (*sum)[4]) {
-    for (int q = 0; q < 4; ++q) {
+    VSEARCH_UNROLL for (int q = 0; q < 4; ++q) {
         const float32x4_t queries = vld1q_f32(panel + 16 * kLane + 4 * q);
-        for (int r = 0; r < kRows; ++r) sum[r][q] = vfmaq_laneq_f32(sum[r][q], queries, x[r], kLane);
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) sum[r][q] = vfmaq_laneq_f32(sum[r][q], queries, x[r], kLane);
     }
 }
 
@@ -196,28 +169,28 @@ template <int kRows>
 inline std::size_t tile_rows(const float* panel, const float* rows, std::size_t d, const float* bias, const float* bounds,
                              std::uint32_t first_row, std::uint32_t* hits) {
     float32x4_t sum[kRows][4], x[kRows];
-    for (int r = 0; r < kRows; ++r)
-        for (int q = 0; q < 4; ++q) sum[r][q] = vdupq_n_f32(bias[r]);
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r)
+        VSEARCH_UNROLL for (int q = 0; q < 4; ++q) sum[r][q] = vdupq_n_f32(bias[r]);
     std::size_t j = 0;
     for (; j + 4 <= d; j += 4) {
-        for (int r = 0; r < kRows; ++r) x[r] = vld1q_f32(rows + static_cast<std::size_t>(r) * d + j);
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) x[r] = vld1q_f32(rows + static_cast<std::size_t>(r) * d + j);
         tile_step<0, kRows>(panel + 16 * j, x, sum);
         tile_step<1, kRows>(panel + 16 * j, x, sum);
         tile_step<2, kRows>(panel + 16 * j, x, sum);
         tile_step<3, kRows>(panel + 16 * j, x, sum);
     }
     for (; j < d; ++j) {
-        for (int r = 0; r < kRows; ++r) x[r] = vdupq_n_f32(rows[static_cast<std::size_t>(r) * d + j]);
+        VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) x[r] = vdupq_n_f32(rows[static_cast<std::size_t>(r) * d + j]);
         tile_step<0, kRows>(panel + 16 * j, x, sum);
     }
     // Not at least: a NaN counts as a hit and is judged by the exact kernel.
     std::size_t found = 0;
-    for (int r = 0; r < kRows; ++r) {
+    VSEARCH_UNROLL for (int r = 0; r < kRows; ++r) {
         uint32x4_t below[4];
-        for (int q = 0; q < 4; ++q) below[q] = vcltq_f32(sum[r][q], vld1q_f32(bounds + 4 * q));
+        VSEARCH_UNROLL for (int q = 0; q < 4; ++q) below[q] = vcltq_f32(sum[r][q], vld1q_f32(bounds + 4 * q));
         if (vminvq_u32(vandq_u32(vandq_u32(below[0], below[1]), vandq_u32(below[2], below[3]))) != 0) continue;
         std::uint32_t lanes[16];
-        for (int q = 0; q < 4; ++q) vst1q_u32(lanes + 4 * q, below[q]);
+        VSEARCH_UNROLL for (int q = 0; q < 4; ++q) vst1q_u32(lanes + 4 * q, below[q]);
         for (std::uint32_t q = 0; q < 16; ++q)
             if (lanes[q] == 0) hits[found++] = (first_row + static_cast<std::uint32_t>(r)) << 4 | q;
     }
