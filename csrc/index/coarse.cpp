@@ -83,7 +83,7 @@ void CoarseQuantizer::select(std::size_t probes, Scratch& scratch) const {
     std::sort(nearest.begin(), cut);
 }
 
-void CoarseQuantizer::probe(const float* query, float norm2, std::size_t probes, bool exact, Scratch& scratch) const {
+void CoarseQuantizer::probe(const float* query, std::size_t probes, Scratch& scratch) const {
     probes = std::min(probes, lists_);
     scratch.lists.resize(probes);
     scratch.distances.resize(probes);
@@ -92,14 +92,9 @@ void CoarseQuantizer::probe(const float* query, float norm2, std::size_t probes,
         select(probes, scratch);
     } else {
         scratch.nearest.assign(1, {0.0f, 0});
-        exact = true;
     }
-    for (std::size_t i = 0; i < probes; ++i) {
-        const auto [key, list] = scratch.nearest[i];
-        scratch.lists[i] = list;
-        scratch.distances[i] = std::max(0.0f, norm2 + norm2_[list] + 2 * (key - key_[list]));
-    }
-    if (exact) kernels().l2_f32(query, centroids_, dim_ * sizeof(float), scratch.lists.data(), probes, dim_, scratch.distances.data());
+    for (std::size_t i = 0; i < probes; ++i) scratch.lists[i] = scratch.nearest[i].second;
+    kernels().l2_f32(query, centroids_, dim_ * sizeof(float), scratch.lists.data(), probes, dim_, scratch.distances.data());
 }
 
 }  // namespace vsearch

@@ -26,13 +26,13 @@ public:
         AlignedArray<std::uint32_t> selected;
         std::vector<std::pair<float, std::uint32_t>> nearest;
         AlignedArray<std::uint32_t> lists;
-        AlignedArray<float> distances;  // |q - c|^2 of `lists`
+        AlignedArray<float> distances;  // exact |q - c|^2 of `lists`
     };
 
-    // Fills scratch.lists with the `probes` nearest lists, nearest first, and scratch.distances with their |q - c|^2: exact, or
-    // (where the 1-bit estimate only prunes, and its own error is fifty times larger) as the ranking has it.
-    // For ip and cosine nearest means the largest <q, c + mean>; `query` is rotated and without the mean, norm2 its |.|^2.
-    void probe(const float* query, float norm2, std::size_t probes, bool exact, Scratch& scratch) const;
+    // Fills scratch.lists with the `probes` nearest lists, nearest first, and scratch.distances with their exact |q - c|^2 (the
+    // ranking's own error is small beside that of one code, but all codes of a list would share it).
+    // For ip and cosine nearest means the largest <q, c + mean>; `query` is rotated and without the mean.
+    void probe(const float* query, std::size_t probes, Scratch& scratch) const;
 
     std::size_t lists() const { return lists_; }
     const float* centroid(std::size_t list) const { return centroids_ + list * dim_; }

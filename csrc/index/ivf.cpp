@@ -139,8 +139,7 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
             scan_matches(options, w);
         } else {
             prepare(query, w);
-            const bool only_pruned = bits_ == 0 || (bits_ == 1 && arrays_.rows.data != nullptr);
-            coarse_.probe(w.rotated.data(), w.query_norm2, options.probes, !only_pruned, w.coarse);
+            coarse_.probe(w.rotated.data(), options.probes, w.coarse);
             if (bits_ > 0) w.query.prepare(w.rotated.data(), rotation_.padded(), bits_);
             for (std::size_t p = 0; p < w.coarse.lists.size(); ++p) {
                 const std::uint32_t list = w.coarse.lists[p];

@@ -156,7 +156,7 @@ class IVF(Index):
         """Efforts to calibrate at: 1, 2, 4, 6, 8, 12, 16, ... lists."""
         lists = len(self._core.centroids)
         steps = {round(2 ** (i / 2)) for i in range(2 * math.ceil(math.log2(max(2, lists))) + 1)}
-        return [float(p) for p in sorted(min(p, lists) for p in steps | {lists})]
+        return [float(p) for p in sorted({min(p, lists) for p in steps | {lists}})]
 
     def _find(self, Q: np.ndarray, k: int, effort, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
         probes = max(1, math.ceil(effort - 1e-9))
