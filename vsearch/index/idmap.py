@@ -230,7 +230,7 @@ class IdMap:
             return np.where((ids >= 0) & (ids < self._n), ids, -1)
         places = self._places(ids)
         assert self._table is not None
-        slots = self._table[places].astype(np.int64)
+        slots: np.ndarray = self._table[places].astype(np.int64)
         slots[places < 0] = -1
         return slots
 

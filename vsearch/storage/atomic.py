@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -111,12 +112,13 @@ def _sweep(target: str) -> None:
 
 def _sync(handle: int) -> None:
     """Force a file to disk; fsync on macOS stops at the drive's cache, F_FULLFSYNC does not."""
-    try:
+    if sys.platform == "darwin":
         import fcntl
 
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # type: ignore[attr-defined]
-    except (ImportError, AttributeError, OSError):
-        os.fsync(handle)
+        with suppress(OSError):  # not every file system there has it
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)
 
 
 def _sync_folder(folder: str) -> None:

@@ -33,7 +33,7 @@ from vsearch.storage.checksum import CHUNK, Crc32, hashing_pool
 from vsearch.storage.failpoints import failpoint
 from vsearch.storage.header import Entry, Header, corrupt
 
-T = TypeVar("T", bool, int, float, str, list, dict)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Container:
         value = self.meta.get(name)
         if type(value) is not kind:
             corrupt(self.path, f"its parameter `{name}` should be of type {kind.__name__} and is {value!r:.40}")
-        if (low is not None and value < low) or (high is not None and value > high):
+        number: Any = value
+        if (low is not None and number < low) or (high is not None and number > high):
             corrupt(self.path, f"its parameter `{name}` should be in [{low}, {high}] and is {value!r:.40}")
         return value
 
@@ -297,13 +298,13 @@ def _chunks(array: np.ndarray, entry: Entry) -> Iterator[memoryview]:
     if not entry.nbytes:
         return
     if array.flags.c_contiguous and array.dtype == entry.dtype:
-        data = memoryview(array.reshape(-1).view(np.uint8))
+        data = array.reshape(-1).view(np.uint8).data
         for at in range(0, len(data), CHUNK):
             yield data[at : at + CHUNK]
         return
     rows = max(1, CHUNK * array.shape[0] // entry.nbytes) if array.ndim else 1
     for block in (array[i : i + rows] for i in range(0, len(array), rows)) if array.ndim else (array,):
-        yield memoryview(np.ascontiguousarray(block, entry.dtype).reshape(-1).view(np.uint8))
+        yield np.ascontiguousarray(block, entry.dtype).reshape(-1).view(np.uint8).data
 
 
 def _aligned_empty(entry: Entry) -> np.ndarray:

@@ -8,6 +8,7 @@ A forked child does not inherit the lock.
 from __future__ import annotations
 
 import os
+import sys
 import time
 import weakref
 from io import FileIO
@@ -15,10 +16,10 @@ from types import TracebackType
 
 from vsearch.errors import LockedError
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 #: Windows locks ranges of bytes, and a locked range cannot be read: lock one byte far behind the text.
 _FAR = 1 << 30
@@ -78,15 +79,13 @@ class WriterLock:
 def try_lock(handle: int) -> bool:
     """Lock an open file for this handle alone, and say whether that was possible; closing the handle unlocks."""
     try:
-        if fcntl is not None:
+        if sys.platform == "win32":
+            os.lseek(handle, _FAR, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
             # flock belongs to the opened file; lockf would belong to the process and any close() would drop it.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            os.lseek(handle, _FAR, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            os.lseek(handle, 0, os.SEEK_SET)
     except (BlockingIOError, PermissionError):
         return False
     return True

@@ -16,7 +16,7 @@ from vsearch.errors import DTypeError, ParameterError
 
 #: How deep objects and lists may nest, and how many of them there may be.
 MAX_DEPTH = 32
-MAX_CONTAINERS = 1 << 18
+MAX_CONTAINERS = 1 << 17
 
 
 def dump(name: str, tree: dict[str, Any]) -> str:
@@ -49,6 +49,8 @@ def parse(text: str) -> dict[str, Any]:
 
 def _check_nesting(text: str) -> None:
     """Count brackets outside strings, without recursion and at the speed of memory."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
     bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     code = np.frombuffer(bare.encode("ascii", "replace"), np.uint8)
     opens = (code == ord("[")) | (code == ord("{"))
