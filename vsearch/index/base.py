@@ -361,8 +361,8 @@ class Index(ABC):
     """Whether `effort` changes the answer, so that `recall=` needs a calibration."""
 
     _quick: Callable[[Any, Any], tuple[np.ndarray, np.ndarray] | None] | None = None
-    """A scan's answer to (query, k) when the two need neither check nor conversion, else None: most of what a search of a small
-    index costs is Python, and this skips it."""
+    """A scan's answer to (query, k) when the two need neither check nor conversion, else None. Most of what a search
+    of a small index costs is Python, and this skips it."""
 
     # ------------------------------------------------------------------ hooks
 

@@ -28,7 +28,7 @@ class Flat(Index):
     ----------
     metric : "l2", "ip" or "cosine", default "l2"
     dtype : "f32", "f16", "bf16" or "int8", default "f32"
-        Of the stored vectors where there is no quantizer. int8 keeps vectors of integers in [-127, 127], and for l2 in
+        Of the stored vectors where there is no quantizer. int8 keeps vectors of integers in [-128, 127], and for l2 in
         [0, 255], as they are, and their distances to queries of integers are exact; other queries it reads in 16 bits.
     quantizer : RaBitQ or None
         Codes to scan in place of the vectors: a vector whose lower bound exceeds the k-th best is passed over.
@@ -113,10 +113,13 @@ class Flat(Index):
         return prepared
 
     def _encode_rows(self, X: np.ndarray, threads: int) -> tuple[int, Any, Any]:
+        codes = stored = None
+        if self._core is not None:
+            codes = self._core.encode(X, np.zeros(len(X), dtype=np.uint32), threads)
         if self._row_dtype == "f16" and X.size and max(X.max(), -X.min()) > LARGEST_HALF:
-            raise ParameterError(f"`X` must be within ±{LARGEST_HALF:g} to be stored as f16. Take bf16, or scale it down.")
-        codes = self._core.encode(X, np.zeros(len(X), dtype=np.uint32), threads) if self._core is not None else None
-        stored = encode_rows(X - np.float32(self._offset) if self._offset else X, self._row_dtype) if self._row_dtype else None
+            raise ParameterError(f"`X` must be within ±{LARGEST_HALF:g} to be stored as f16. Take bf16, or scale it.")
+        if self._row_dtype is not None:
+            stored = encode_rows(X - np.float32(self._offset) if self._offset else X, self._row_dtype)
         return len(X), codes, stored
 
     def _insert(self, slots: np.ndarray, prepared: list[Any]) -> None:
@@ -145,7 +148,9 @@ class Flat(Index):
 
     # ------------------------------------------------------------------ reading
 
-    def _find(self, Q: np.ndarray, k: int, effort: Any, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
+    def _find(
+        self, Q: np.ndarray, k: int, effort: Any, threads: int, bitmap: np.ndarray | None = None, matches: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         if self._core is not None:
             return self._scan.search(Q, k, 1, EPSILON, threads, bitmap, matches)
         return self._scan.search(Q - np.float32(self._offset) if self._offset else Q, k, threads, bitmap)
