@@ -23,8 +23,15 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (VsearchError, OSError) as error:
-            show.problems.print(Text(str(error), style="red"), soft_wrap=True)
+            show.problems.print(Text(_sentence(error), style="red"), soft_wrap=True)
             raise typer.Exit(2) from None
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong; the operating system's errors without their number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}."
+    return str(error)
 
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vsearch.cli import measure, show
-from vsearch.cli.facts import facts_of
+from vsearch.cli.facts import facts_of, headline
 from vsearch.cli.specs import EXAMPLES, parse_indexes
 from vsearch.errors import MissingExtraError, ParameterError
 from vsearch.evaluate import Point, recall_figure, write_report
@@ -41,7 +41,7 @@ def bench(
     specs, recalls = parse_indexes(index), parse_recalls(targets)
     trial = measure.Trial.of(load_dataset(data, metric=metric, limit=limit), queries)
     facts = facts_of(trial.data)
-    show.heading(f"vsearch bench {trial.data.name}", f"{facts['Data']}\n{facts['Processor']}; {facts['Kernels']}")
+    show.heading("vsearch bench", *headline(facts))
     built = measure.build(trial, specs, threads)
     points = measure.measure(trial, built, k, targets=recalls, passes=passes, threads=threads, seconds=seconds)
     tables = [
@@ -64,8 +64,8 @@ def bench(
         show.console.print(f"  {error}", style="yellow")
     title = f"vsearch on {trial.data.name}"
     report = write_report(
-        out / "report.html", title=title, lead=facts["Data"] + ".", curves=curves, k=k, targets=recalls, tables=tables,
-        facts=facts,
+        out / "report.html", title=title, lead="; ".join(headline(facts)), curves=curves, k=k,
+        targets=recalls, tables=tables, facts=facts,
     )  # fmt: skip
     show.path("report", report)
 

@@ -14,10 +14,10 @@ import numpy as np
 import typer
 
 from vsearch.cli import measure, show
-from vsearch.cli.facts import facts_of
+from vsearch.cli.facts import facts_of, headline
 from vsearch.cli.specs import parse_indexes
 from vsearch.errors import MissingExtraError
-from vsearch.evaluate import Answer, recall_figure, write_report
+from vsearch.evaluate import Answer, Point, recall_figure, write_report
 from vsearch.evaluate.datasets import Dataset, load_dataset
 
 INDEXES = "flat,ivf,ivf-rabitq"
@@ -45,12 +45,13 @@ def demo(
     start = time.perf_counter()
     data = load_dataset()
     facts = facts_of(data)
-    show.heading("vsearch demo", f"{facts['Data']}\n{facts['Processor']}; {facts['Kernels']}")
+    show.heading("vsearch demo", *headline(facts))
     trial = measure.Trial.of(data, limit=data.nq)
     built = measure.build(trial, parse_indexes(INDEXES), threads)
     points = measure.measure(trial, built, K, targets=[RECALL], passes=passes, threads=threads, seconds=1.0)
     table = measure.overview("Three indexes of the same vectors", trial, built, points, K, RECALL)
     show.table(table)
+    show.remark(comparison(points, built))
 
     answers = answer_in_words(data, built[-1])
     show.heading("Answers in words", f"by {built[-1].label}, recall={RECALL:g}; smaller distances are nearer")
@@ -60,18 +61,28 @@ def demo(
             show.hit(distance, text)
 
     curves = measure.curves(points)
+    subtitle = f"{facts['Data']}; {facts['Processor']}"
     show.heading("Written")
     try:
-        figure = recall_figure(curves, out / "recall.png", k=K, title=data.name, subtitle=facts["Data"])
+        figure = recall_figure(curves, out / "recall.png", k=K, title=data.name, subtitle=subtitle)
         show.path("figure", figure)
     except MissingExtraError as error:
         show.console.print(f"  {error}", style="yellow")
     report = write_report(
-        out / "report.html", title="vsearch demo", lead=facts["Data"] + ".", curves=curves, k=K, tables=[table],
+        out / "report.html", title="vsearch demo", lead="; ".join(headline(facts)), curves=curves, k=K, tables=[table],
         answers=answers, facts=facts,
     )  # fmt: skip
     show.path("report", report)
     show.console.print(f"\n  {time.perf_counter() - start:.1f} s in all.", style="dim")
+
+
+def comparison(points: list[Point], built: list[measure.Built]) -> str:
+    """Say what the last index gains over the first, which is exact."""
+    exact, chosen = built[0], built[-1]
+    speed = {one.label: next(p.qps for p in reversed(points) if p.label == one.label) for one in (exact, chosen)}
+    faster = speed[chosen.label] / speed[exact.label]
+    smaller = chosen.index.bytes_per_vector / exact.index.bytes_per_vector
+    return f"{chosen.label}: {faster:.1f} times the speed of {exact.label} in {smaller:.0%} of the memory."
 
 
 def answer_in_words(data: Dataset, chosen: measure.Built) -> list[Answer]:

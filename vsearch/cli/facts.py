@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import vsearch as vs
 from vsearch import kernels
 from vsearch.evaluate import machine_facts
 from vsearch.evaluate.datasets import Dataset
@@ -10,8 +11,12 @@ from vsearch.evaluate.datasets import Dataset
 def facts_of(data: Dataset) -> dict[str, str]:
     """Return the facts that head a table and close a report."""
     info = kernels.info()
-    what = f"{data.n:,} vectors of {data.dim} dimensions, {data.metric}, {data.nq:,} queries ({data.name})"
-    facts = {"Data": what}
+    facts = {"Data set": data.name, "Data": f"{data.n:,} vectors of {data.dim} dimensions, {data.metric}"}
     if data.source:
         facts["Source"] = data.source
-    return facts | machine_facts() | {"Kernels": f"{info['backend']} ({info['isa']})"}
+    return facts | machine_facts() | {"Kernels": f"{info['backend']} ({info['isa']})", "vsearch": vs.__version__}
+
+
+def headline(facts: dict[str, str]) -> tuple[str, str]:
+    """Return the facts that matter most in two lines: what was searched, and on what."""
+    return f"{facts['Data set']}: {facts['Data']}", f"{facts['Processor']}; {facts['Kernels']}"

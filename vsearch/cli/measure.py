@@ -35,38 +35,41 @@ class Built:
 class Trial:
     """A data set, the queries that are measured on it, and others of their kind that calibrate ``recall=``.
 
-    A calibration must not have seen what is measured. So at most half of a data set's queries are measured, and up to
-    1000 of the others calibrate; when there are too few to share out, the base calibrates (``calibrating`` is None).
+    A calibration must not have seen what is measured. So every other query of a data set is measured and up to 1000
+    of those between calibrate; when there are too few to share out, the base calibrates (``calibrating`` is None).
     """
 
     data: Dataset
+    rows: np.ndarray
     asked: np.ndarray
     calibrating: np.ndarray | None
 
     @classmethod
     def of(cls, data: Dataset, limit: int) -> Trial:
         """Share out the queries of a data set, or rows held out of one that has no queries."""
-        if data.test is None:
+        if data.test is None or data.nq < 2 * FEWEST_CALIBRATING:
             data = data.with_queries(limit)
-            return cls(data, np.asarray(data.test, dtype=np.float32), None)
-        shared = data.nq >= 2 * FEWEST_CALIBRATING
-        asked = min(limit, data.nq // 2 if shared else data.nq)
-        others = np.asarray(data.test[asked : asked + MOST_CALIBRATING], dtype=np.float32)
-        return cls(data, np.asarray(data.test[:asked], dtype=np.float32), others if shared else None)
+            rows = np.arange(data.nq)[:limit]
+            return cls(data, rows, _float32(data.test, rows), None)
+        rows, others = np.arange(0, data.nq, 2)[:limit], np.arange(1, data.nq, 2)[:MOST_CALIBRATING]
+        return cls(data, rows, _float32(data.test, rows), _float32(data.test, others))
 
     def truth(self, k: int) -> Truth:
         """Return the true neighbours of what is asked: the data set's own where it has enough, else computed."""
         known = self.data.neighbors
         if known is not None and known.shape[1] < min(k, self.data.n):
             known = None
-        ids = None if known is None else known[: len(self.asked)]
+        ids = None if known is None else known[self.rows]
         return Truth(self.data.train, self.asked, k, self.data.metric, ids=ids)
 
     @property
-    def note(self) -> str:
-        """How many queries there are of each kind, in words."""
-        others = "the base" if self.calibrating is None else f"{len(self.calibrating):,} others"
-        return f"{len(self.asked):,} queries measured, recall= calibrated on {others}"
+    def calibrated_on(self) -> str:
+        """What ``recall=`` was calibrated on, in words."""
+        return "the base" if self.calibrating is None else f"{len(self.calibrating):,} other queries"
+
+
+def _float32(test: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(np.asarray(test)[rows], dtype=np.float32)
 
 
 def build(trial: Trial, specs: Sequence[IndexSpec], threads: int | None) -> list[Built]:
@@ -74,8 +77,7 @@ def build(trial: Trial, specs: Sequence[IndexSpec], threads: int | None) -> list
     built = []
     for spec in specs:
         start = time.perf_counter()
-        index = spec.make(trial.data.metric)
-        index.fit(trial.data.train, queries=trial.calibrating if spec.family != "flat" else None, threads=threads)
+        index = spec.make(trial.data.metric).fit(trial.data.train, queries=trial.calibrating, threads=threads)
         built.append(Built(spec.label, index, time.perf_counter() - start))
     return built
 
@@ -113,7 +115,7 @@ def overview(title: str, trial: Trial, built: Sequence[Built], points: Sequence[
     return Table(
         title, ["index", f"recall@{k}", "QPS", "µs/query", batch, "bytes/vector", "build s"], rows,
         ["", ".4f", ",.0f", ",.1f", ",.0f", ",.0f", ",.2f"],
-        f"QPS: one query at a time on one thread. Asked for recall={recall:g}; {trial.note}.",
+        f"QPS: one query at a time on one thread. recall={recall:g} was calibrated on {trial.calibrated_on}.",
     )  # fmt: skip
 
 

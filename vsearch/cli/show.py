@@ -20,12 +20,12 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() or os.envir
 problems = Console(stderr=True, highlight=False)
 
 
-def heading(title: str, subtitle: str = "") -> None:
-    """Print a bold line, and a dim one below it."""
+def heading(title: str, *below: str) -> None:
+    """Print a bold line, and dim ones below it."""
     console.print()
     console.print(Text(title, style="bold"))
-    if subtitle:
-        console.print(Text(subtitle, style="dim"))
+    for line in below:
+        console.print(Text(line, style="dim"))
 
 
 def table(content: Table) -> None:
@@ -43,9 +43,15 @@ def table(content: Table) -> None:
         console.print(Padding(Text(content.note, style="dim"), (0, 0, 0, 2)))
 
 
+def remark(words: str) -> None:
+    """Print a sentence that the numbers above it say."""
+    console.print(Padding(Text(words), (0, 0, 0, 2)))
+
+
 def question(words: str, us: float | None = None) -> None:
     """Print what was asked, and in how many microseconds it was answered."""
     took = "" if us is None else f"   {us:,.0f} µs"
+    console.print()
     console.print(Text.assemble(("  “" + words + "”", "bold cyan"), (took, "dim")))
 
 

@@ -186,7 +186,7 @@ def default_efforts(index: Any) -> list[float | None]:
     """
     calibrated = getattr(getattr(index, "calibration", None), "efforts", None)
     if calibrated:
-        return [float(effort) for effort in calibrated]
+        return [float(effort) for effort in np.unique(calibrated)]
     lists = getattr(index, "lists", None)
     if isinstance(lists, bool) or not isinstance(lists, (int, np.integer)) or lists < 1:
         return [None]
