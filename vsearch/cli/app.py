@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
-from typer.core import TyperGroup
 
 from vsearch.cli import datasets, show
 from vsearch.cli.bench import bench
@@ -15,16 +16,18 @@ from vsearch.cli.files import build, info, query
 from vsearch.errors import VsearchError
 
 
-class Commands(TyperGroup):
-    """Says an expected failure in one red sentence, exit code 2; a traceback is for our own mistakes."""
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Say an expected failure of a command in one red sentence, exit code 2; a traceback is for our own mistakes."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named."""
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
         try:
-            return super().invoke(ctx)
+            command(*arguments, **options)
         except (VsearchError, OSError) as error:
             show.problems.print(Text(_sentence(error), style="red"), soft_wrap=True)
             raise typer.Exit(2) from None
+
+    return run
 
 
 def _sentence(error: Exception) -> str:
@@ -34,13 +37,7 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Vector search: name the recall, the engine finds the speed.",
-)  # fmt: skip
-
-
-def _version(asked: bool) -> None:
+def _show_version(asked: bool) -> None:
     if asked:
         import vsearch
 
@@ -48,15 +45,26 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    pass
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
 
 
-for command in (demo, bench, build, query, info):
-    app.command()(command)
-app.add_typer(datasets.app, name="datasets")
+def _options(version: Version = False) -> None:
+    """Hold what may stand before a command."""
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Vector search: name the recall, the engine finds the speed.",
+)
+app.callback()(_options)
+for function in (demo, bench, build, query, info):
+    app.command()(told(function))
+
+_datasets = typer.Typer(help="List and fetch public data sets.", no_args_is_help=True)
+_datasets.command("list")(told(datasets.list_known))
+_datasets.command("get")(told(datasets.get))
+app.add_typer(_datasets, name="datasets")

@@ -11,11 +11,8 @@ from vsearch.cli import show
 from vsearch.evaluate import Table
 from vsearch.evaluate.datasets import download, list_datasets
 
-app = typer.Typer(help="List and fetch public data sets.", no_args_is_help=True)
 
-
-@app.command("list")
-def list_() -> None:
+def list_known() -> None:
     """Show the known data sets and which of them are on this machine."""
     rows = [
         [entry.name, entry.n, entry.dim, entry.metric, show.kilobytes(entry.size), "yes" if entry.is_here() else ""]
@@ -24,7 +21,6 @@ def list_() -> None:
     show.table(Table("", ["data set", "vectors", "dim", "metric", "size", "here"], rows, ["", ",d", "d", "", "", ""]))
 
 
-@app.command()
 def get(
     name: Annotated[str, typer.Argument(help="A name from vsearch datasets list.")],
     folder: Annotated[Path | None, typer.Option(help="Where it goes; $VSEARCH_DATA or ~/.cache/vsearch.")] = None,

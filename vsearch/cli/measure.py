@@ -12,6 +12,7 @@ import numpy as np
 from vsearch.cli.specs import IndexSpec
 from vsearch.evaluate import Point, Table, Truth, default_efforts, pareto, qps_at, sweep_all
 from vsearch.evaluate.datasets import Dataset
+from vsearch.evaluate.report import Cell
 
 #: Fewer queries than this say too little about a recall to calibrate one; more than that many only take time.
 FEWEST_CALIBRATING, MOST_CALIBRATING = 100, 1000
@@ -105,7 +106,7 @@ def curves(points: Sequence[Point]) -> dict[str, list[Point]]:
 
 def overview(title: str, trial: Trial, built: Sequence[Built], points: Sequence[Point], k: int, recall: float) -> Table:
     """Return one row per index: what it answers, how fast, how large, at ``recall=`` asked for by name."""
-    rows = []
+    rows: list[list[Cell]] = []
     for one in built:
         point = next(p for p in points if p.label == one.label and (one.is_exact or p.target == recall))
         size = one.index.bytes_per_vector
@@ -122,7 +123,7 @@ def overview(title: str, trial: Trial, built: Sequence[Built], points: Sequence[
 def speed_at_recalls(built: Sequence[Built], points: Sequence[Point], targets: Sequence[float]) -> Table:
     """Return QPS at given recalls, read off each index's Pareto front; empty where the sweep did not reach one."""
     by_label = curves(points)
-    rows = []
+    rows: list[list[Cell]] = []
     for one in built:
         speeds = [qps_at(by_label[one.label], target) for target in targets]
         best = pareto(by_label[one.label])[-1].recall
@@ -136,7 +137,8 @@ def speed_at_recalls(built: Sequence[Built], points: Sequence[Point], targets: S
 
 def named_recalls(points: Sequence[Point], k: int) -> Table | None:
     """Return what asking for a recall by name gave, or None when nothing was asked."""
-    rows = [[p.label, p.target, p.recall, p.qps, p.us, p.p99_us] for p in points if p.target is not None]
+    asked = [p for p in points if p.target is not None]
+    rows: list[list[Cell]] = [[p.label, p.target, p.recall, p.qps, p.us, p.p99_us] for p in asked]
     if not rows:
         return None
     return Table(
