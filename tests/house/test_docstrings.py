@@ -1,0 +1,77 @@
+"""Every public name explains itself: a summary, its parameters by name, and an example that runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import vsearch
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(vsearch.__path__, "vsearch.")
+    if module.name not in {"vsearch.__main__", "vsearch._core"}
+)
+PUBLIC = sorted(name for name in vsearch.__all__ if name != "__version__")
+
+
+def members(name: str) -> Iterator[tuple[str, Any]]:
+    """The public object and, for a class, its public methods and properties."""
+    thing = getattr(vsearch, name)
+    yield name, thing
+    if inspect.isclass(thing):
+        for label, member in inspect.getmembers(thing):
+            own = any(label in vars(base) for base in thing.__mro__ if base.__module__.startswith("vsearch"))
+            if own and not label.startswith("_") and (callable(member) or isinstance(member, property)):
+                yield f"{name}.{label}", member
+
+
+def parameters(thing: Any) -> list[str]:
+    if isinstance(thing, property):
+        return []
+    signature = inspect.signature(thing)
+    return [name.lstrip("*") for name in signature.parameters if name not in {"self", "cls"}]
+
+
+def faults(label: str, thing: Any) -> Iterator[str]:
+    text = inspect.getdoc(thing) or ""
+    summary = text.split("\n\n")[0].strip()
+    if not summary or not summary.endswith((".", "?", ":")):
+        yield f"{label}: needs a summary sentence"
+    if inspect.isclass(thing) and issubclass(thing, Exception):
+        return
+    words = set(re.findall(r"\w+", text))
+    for name in parameters(thing):
+        if name not in words:
+            yield f"{label}: parameter `{name}` is not described"
+    if "." in label:
+        return
+    if parameters(thing) and not re.search(r"^Parameters\n-+\n", text, re.MULTILINE):
+        yield f"{label}: needs a Parameters section"
+    if not inspect.isabstract(thing) and not re.search(r"^Examples\n-+\n(.|\n)*>>> ", text, re.MULTILINE):
+        yield f"{label}: needs an Examples section that runs"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_name_is_documented(name: str) -> None:
+    found = [fault for label, thing in members(name) for fault in faults(label, thing)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_says_what_it_is(module: str) -> None:
+    assert (importlib.import_module(module).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("module", ["vsearch", *MODULES])
+def test_examples_give_what_they_show(module: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # examples may save files
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    assert doctest.testmod(importlib.import_module(module), optionflags=flags).failed == 0
