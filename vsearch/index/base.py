@@ -184,7 +184,7 @@ class Index(ABC):
         return ids
 
     def remove(self, ids) -> int:
-        """Removes vectors by id and returns how many.
+        """Removes the vectors of these `ids`, one or many, and returns how many there were.
 
         Raises
         ------
@@ -321,7 +321,7 @@ class Index(ABC):
     # ------------------------------------------------------------------ files
 
     def save(self, path: str | PathLike) -> None:
-        """Writes the index to one file, atomically: a crash leaves the old file or the new one, whole.
+        """Writes the index to one file at `path`, atomically: a crash leaves the old file or the new one, whole.
 
         Raises
         ------

@@ -114,7 +114,7 @@ class RaBitQ:
         return self
 
     def encode(self, X: np.ndarray, *, threads: int = 1) -> Codes:
-        """Codes of the rows of X, for estimates of squared Euclidean distance."""
+        """Codes of the rows of X, for estimates of squared Euclidean distance, made by `threads` threads."""
         self._check_fitted()
         X = check_vectors("X", X, self.dim)
         rotated = self.rotation.apply(X, threads) - self.rotated_mean
@@ -123,7 +123,10 @@ class RaBitQ:
         return self.encode_residuals(rotated, lists, origin, self.rotated_mean, "l2", threads)
 
     def encode_residuals(self, rotated, assign, centroids, mean, metric: str, threads: int) -> Codes:
-        """Codes of rotated vectors relative to their centroids (all without the mean): what an index stores."""
+        """Codes of rotated vectors relative to `centroids[assign]`, all without the mean: what an index stores.
+
+        The rescaling factors are those of `metric`; `threads` threads share the rows.
+        """
         return Codes(**core.rabitq_encode(rotated, assign, centroids, mean, self.bits, metric, threads))
 
     def decode(self, codes: Codes) -> np.ndarray:
@@ -141,11 +144,13 @@ class RaBitQ:
         return self.rotation.apply_inverse(np.ascontiguousarray(grid * scale[:, None] + self.rotated_mean))
 
     def estimate(self, query: np.ndarray, codes: Codes) -> np.ndarray:
-        """Estimated squared Euclidean distances from one query to each code, float32 (n,)."""
+        """Estimated squared Euclidean distances from one query to each of the codes, float32 (n,)."""
         return self.estimate_stages(query, codes)[2]
 
     def estimate_stages(self, query: np.ndarray, codes: Codes, epsilon: float = EPSILON):
-        """The 1-bit estimate, its lower bound at `epsilon` standard deviations, and the estimate from all bits."""
+        """Of each of the codes: the 1-bit distance to the query, its lower bound at `epsilon` standard deviations, and
+        the distance from all bits.
+        """
         self._check_fitted()
         query, _ = check_queries("query", query, self.dim)
         scan = self._scan(codes)
