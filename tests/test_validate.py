@@ -392,6 +392,13 @@ def test_filter_clears_bits_beyond_the_last_id() -> None:
     assert out is not None and out.tolist() == [255, 255]
 
 
+def test_filter_by_extreme_ids_of_contiguous_ones() -> None:
+    ids = np.arange(2**63 - 20, 2**63 - 1)
+    for stranger in (0, -1, -(2**63), 2**63 - 1, 2**63 - 21):
+        message = f"`filter` must hold ids of the index; {stranger} is not in it."
+        refuses(UnknownIdError, message, v.check_filter, [2**63 - 19, stranger], ids)
+
+
 def test_filter_of_an_empty_index() -> None:
     none = np.zeros(0, np.int64)
     for empty in ([], np.zeros(0, bool), np.zeros(0, np.uint8)):
@@ -435,8 +442,11 @@ def test_filter_refused(filter: Any, kind: type[VsearchError], message: str) -> 
     refuses(kind, message, v.check_filter, filter, SORTED)
 
 
+SETS = st.one_of(st.sets(st.integers(0, 60)), st.integers(0, 2000).map(lambda n: set(range(n, 2 * n))))
+
+
 @settings(deadline=None)
-@given(st.sets(st.integers(0, 60), min_size=0), st.data())
+@given(SETS, st.data())
 def test_filter_agrees_with_sets(ids: set[int], data: st.DataObject) -> None:
     ordered = np.array(sorted(ids), np.int64)
     chosen = data.draw(st.lists(st.sampled_from(sorted(ids)))) if ids else []

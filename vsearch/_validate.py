@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,12 @@ def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
     16
     """
     wanted = f"an int >= {low}" if high is None else f"an int in [{low}, {high}]"
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise DTypeError(f"`{name}` must be {wanted}; got {_show(value)}.") from None
+    number = None
+    if not isinstance(value, (bool, np.bool_)):
+        with suppress(TypeError):
+            number = operator.index(value)
+    if number is None:
+        raise DTypeError(f"`{name}` must be {wanted}; got {_show(value)}.")
     if number < low or (high is not None and number > high):
         raise ParameterError(f"`{name}` must be {wanted}; got {_show(number)}.")
     return number
@@ -103,13 +104,8 @@ def check_vectors(
 ) -> np.ndarray:
     """Return ``X`` as a C-contiguous float32 array of shape (n, d); no copy where it is one already.
 
-    Parameters
-    ----------
-    name : what the caller calls it, for the message
-    X : an array, anything with ``__array__`` or ``__dlpack__`` (tensors), or a list of rows
-    dim : the d it must have
-    allow_empty : whether n may be 0
-    dtypes : names of the dtypes it may have; "float" stands for `FLOATS`
+    ``X`` is an array, anything with ``__array__`` or ``__dlpack__`` (tensors), or a list of rows; ``dim`` the d it
+    must have; ``dtypes`` names the dtypes it may have, where "float" stands for `FLOATS`.
 
     >>> check_vectors("X", [[1, 2], [3, 4]]).dtype
     dtype('float32')
@@ -218,9 +214,8 @@ def first_repeated(ids: np.ndarray) -> int | None:
     """The smallest id >= 0 that occurs twice in ``ids``, or None; linear time where ids ascend or are dense."""
     if len(ids) < 2 or (ids[1:] > ids[:-1]).all():
         return None
-    top = int(ids.max())
-    if top < 16 * len(ids):
-        seen = np.zeros(top + 1, bool)
+    if int(ids.max()) < 16 * len(ids):
+        seen = np.zeros(int(ids.max()) + 1, bool)
         seen[ids] = True
         if np.count_nonzero(seen) == len(ids):
             return None
@@ -232,13 +227,8 @@ def first_repeated(ids: np.ndarray) -> int | None:
 def check_filter(filter: Any, ids_sorted: np.ndarray) -> np.ndarray | None:
     """Return a filter as a packed bitmap aligned with ``ids_sorted``, or None where there is no filter.
 
-    Parameters
-    ----------
-    filter : None, bool array (n,), int array of ids, or uint8 array of ceil(n / 8) packed bits
-        What may be returned. Packed bits are in little order, as by ``np.packbits(mask, bitorder="little")``; a
-        uint8 array is always read as bits. Ids may come as a list or a set, in any order, also repeated.
-    ids_sorted : array of int64
-        The ids of the index, ascending.
+    It may be a bool mask (n,), ids in any order, also repeated (list, set, array), or bits as packed by
+    ``np.packbits(mask, bitorder="little")``. Mask and bits are aligned with the ids; uint8 is always read as bits.
 
     >>> check_filter([5, 9], np.array([3, 5, 9]))
     array([6], dtype=uint8)
@@ -246,26 +236,33 @@ def check_filter(filter: Any, ids_sorted: np.ndarray) -> np.ndarray | None:
     if filter is None:
         return None
     n = len(ids_sorted)
-    filter = list(filter) if isinstance(filter, (set, frozenset)) else filter
-    array = _as_ints("filter", filter, "a bool mask, packed bits or ids", kinds="biu")
-    if array.dtype == np.bool_:
-        if array.shape != (n,):
-            raise DimensionError(f"`filter` must be a mask of shape ({n},), one bool per id; got {array.shape}.")
-        return np.packbits(array, bitorder="little")
-    if getattr(filter, "dtype", None) == np.uint8:
-        size = -(-n // 8)
-        if array.shape != (size,):
+    size = -(-n // 8)
+    if isinstance(filter, np.ndarray) and filter.dtype == np.uint8:
+        if filter.shape != (size,):
             wanted = f"a bitmap of shape ({size},), one bit per id"
-            raise DimensionError(f"`filter` must be {wanted}; got {array.shape}. For a list of ids, pass int64.")
-        bits = array.astype(np.uint8)
+            raise DimensionError(f"`filter` must be {wanted}; got {filter.shape}. For a list of ids, pass int64.")
+        bits = filter.copy()
         bits[n // 8 :] &= (1 << n % 8) - 1
         return bits
+    filter = list(filter) if isinstance(filter, (set, frozenset)) else filter
+    array = _as_ints("filter", filter, "a bool mask, packed bits or ids", kinds="biu")
+    if array.dtype == np.bool_ and array.shape != (n,):
+        raise DimensionError(f"`filter` must be a mask of shape ({n},), one bool per id; got {array.shape}.")
+    if array.dtype == np.bool_:
+        return np.packbits(array, bitorder="little")
     if array.ndim != 1:
         raise DimensionError(f"`filter` must have one dimension; got shape {array.shape}.")
-    at = np.minimum(np.searchsorted(ids_sorted, array), max(n - 1, 0))
+    if n and ids_sorted[-1] - ids_sorted[0] == n - 1:  # contiguous: no need to search
+        at = np.clip(array - ids_sorted[0], 0, n - 1)
+    else:
+        at = np.minimum(np.searchsorted(ids_sorted, array), max(n - 1, 0))
     known = ids_sorted[at] == array if n else np.zeros(array.shape, bool)
     if not known.all():
         raise UnknownIdError(f"`filter` must hold ids of the index; {int(array[np.argmin(known)])} is not in it.")
+    if len(at) < n // 128:  # few: set their bits; else a mask is the quicker way
+        bits = np.zeros(size, np.uint8)
+        np.bitwise_or.at(bits, at >> 3, np.left_shift(1, at & 7).astype(np.uint8))
+        return bits
     mask = np.zeros(n, bool)
     mask[at] = True
     return np.packbits(mask, bitorder="little")

@@ -112,7 +112,8 @@ def test_no_arrays_and_no_meta(path: Path, mode: dict[str, bool]) -> None:
         st.text(),
         st.recursive(
             st.none() | st.booleans() | st.integers(-(2**64) + 1, 2**64 - 1) | FINITE | st.text(),
-            lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+            lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3),
+            max_leaves=8,
         ),
         max_size=4,
     ),

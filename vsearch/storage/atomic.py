@@ -14,6 +14,7 @@ import re
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -42,10 +43,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[FileIO]:
         yield file
         failpoint("container.sync")
         _sync(file.fileno())
-        file.close()
+        if os.name == "nt":  # an open file cannot be renamed there
+            file.close()
         failpoint("container.rename")
-        os.replace(temporary, target)
+        os.replace(temporary, target)  # while the lock is held: a sweep must not get in between
         renamed = True
+        file.close()
         failpoint("container.renamed")
         _sync_folder(os.path.dirname(target))
         failpoint("container.done")
@@ -97,16 +100,16 @@ def _sweep(target: str) -> None:
     with os.scandir(folder) as entries:
         stale = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
     for path in stale:
-        with suppress(OSError):  # Windows refuses to remove what is open; elsewhere the lock tells
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with suppress(OSError):
+            if os.name == "nt":  # what is open cannot be removed, and what is not may be about to be renamed
+                if time.time() - os.stat(path).st_mtime > 60:
+                    os.unlink(path)
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                alive = not try_lock(handle)
+                if try_lock(handle):
+                    os.unlink(path)
             finally:
-                if os.name == "nt":
-                    os.close(handle)
-            if not alive:
-                os.unlink(path)
-            if os.name != "nt":
                 os.close(handle)
 
 
