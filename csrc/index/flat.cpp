@@ -11,7 +11,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kPanel = 16;
-constexpr std::size_t kManyQueries = 8;               // from here on a half-filled panel beats streaming
+constexpr std::size_t kManyQueries = 10;              // from here on a half-filled panel beats streaming
 constexpr std::size_t kMostQueries = 1024;            // of one tile scan
 constexpr std::size_t kMostResultBytes = 64u << 20;   // of one tile scan
 constexpr std::size_t kPartBytes = 512 * 1024;        // rows below which a second thread is not worth waking
