@@ -217,6 +217,13 @@ def test_layout_in_the_file(path: Path) -> None:
     assert all(isinstance(value, str) for value in tree["__metadata__"].values())
 
 
+def test_meta_that_changes_meanwhile_is_saved_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meta = {"a": [1, 2]}
+    monkeypatch.setattr(container, "failpoint", lambda name: meta["a"].append(3))
+    write(path, "flat", meta, some_arrays())
+    assert read(path).meta == {"a": [1, 2]} and len(meta["a"]) > 2
+
+
 def test_same_content_same_bytes(path: Path) -> None:
     write(path, "flat", {"b": 1, "a": {"d": 2, "c": 3}}, some_arrays())
     first = path.read_bytes()

@@ -11,6 +11,7 @@ import errno
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -138,7 +139,7 @@ def test_kill_at_random_times(tmp_path: Path) -> None:
 @pytest.mark.crash
 @pytest.mark.slow
 def test_kill_at_many_random_times(tmp_path: Path) -> None:
-    kill_at_random(tmp_path, 100, 1)
+    kill_at_random(tmp_path, 40, 1)
 
 
 # ------------------------------------------------------------------------------------------------------- out of space
@@ -249,6 +250,35 @@ def test_missing_folder_and_folder_as_target(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="nothing was saved"):
         write(tmp_path, "flat", {}, {})
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("code", "harmless"), [("EINVAL", True), ("EACCES", True), ("EIO", False)])
+def test_folder_that_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, harmless: bool
+) -> None:
+    """The file has its name by then: only a disk that fails is worth an error."""
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(getattr(errno, code), "cannot")
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    if harmless:
+        write(tmp_path / "x.vsx", "flat", {"version": 1}, {})
+    else:
+        with pytest.raises(OSError, match="cannot"):
+            write(tmp_path / "x.vsx", "flat", {"version": 1}, {})
+    assert read(tmp_path / "x.vsx").meta == {"version": 1}
+
+
+def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise PermissionError(errno.EACCES, "cannot")
+
+    monkeypatch.setattr(atomic.os, "scandir", refuse)
+    write(tmp_path / "x.vsx", "flat", {"version": 1}, {})
+    monkeypatch.undo()
+    assert read(tmp_path / "x.vsx").meta == {"version": 1}
 
 
 # -------------------------------------------------------------------------------------------------------- neighbours

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -36,14 +37,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[FileIO]:
     file: FileIO | None = None
     try:
         if os.path.isdir(target):
-            raise IsADirectoryError(21, "Is a directory")
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         _sweep(target)
         temporary, file = _create(target)
         failpoint("container.create")
         yield file
         failpoint("container.sync")
         _sync(file.fileno())
-        if os.name == "nt":  # an open file cannot be renamed there
+        if sys.platform == "win32":  # an open file cannot be renamed there
             file.close()
         failpoint("container.rename")
         os.replace(temporary, target)  # while the lock is held: a sweep must not get in between
@@ -97,11 +98,12 @@ def _sweep(target: str) -> None:
     """Remove temporary files of ``target`` whose writer is dead."""
     folder, name = os.path.split(target)
     pattern = re.compile(re.escape(f".{name[:48]}.") + r"\d+-[0-9a-f]{8}\.tmp")
-    with os.scandir(folder) as entries:
+    stale: list[str] = []
+    with suppress(OSError), os.scandir(folder) as entries:  # a folder may be writable and not readable
         stale = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
     for path in stale:
         with suppress(OSError):
-            if os.name == "nt":  # what is open cannot be removed, and what is not may be about to be renamed
+            if sys.platform == "win32":  # what is open cannot be removed, and what is not may be about to be renamed
                 if time.time() - os.stat(path).st_mtime > 60:
                     os.unlink(path)
                 continue
@@ -125,10 +127,15 @@ def _sync(handle: int) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    if os.name == "nt":  # a rename is durable there without, and folders cannot be opened
+    """Force a rename to disk, where the system can."""
+    if sys.platform == "win32":  # folders cannot be opened there
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:  # some network file systems cannot, and some folders may not be read
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
+            raise

@@ -28,6 +28,7 @@ import numpy as np
 
 from vsearch.errors import ForeignFileError
 from vsearch.storage import header as layout
+from vsearch.storage import strict_json
 from vsearch.storage.atomic import replacing, write_all
 from vsearch.storage.checksum import CHUNK, Crc32, hashing_pool
 from vsearch.storage.failpoints import failpoint
@@ -116,7 +117,8 @@ def write(
     meta : mapping of str to JSON
         Parameters: str, bool, None, int, finite float, lists and dicts of these.
     arrays : mapping of str to ndarray
-        Ints and floats of up to 64 bits, of any byte order and any strides; none is copied as a whole.
+        Ints and floats of up to 64 bits, of any byte order and any strides; none is copied as a whole, so none may
+        change meanwhile.
     bf16 : collection of str
         Which of the uint16 arrays hold bfloat16; other readers of the file will know them as that.
 
@@ -129,7 +131,8 @@ def write(
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     entries = layout.plan(arrays, frozenset(bf16))
-    header = Header(kind, dict(meta), entries, dict.fromkeys(arrays, "00000000"), _version())
+    frozen = strict_json.parse(strict_json.dump("meta", dict(meta)))  # it is encoded twice and must not change between
+    header = Header(kind, frozen, entries, dict.fromkeys(arrays, "00000000"), _version())
     blank = layout.encode(header)
     with replacing(path) as file, hashing_pool(header.data_nbytes) as pool:
         write_all(file, memoryview(blank))
