@@ -1,11 +1,11 @@
 """What every index does the same: validation, ids, metrics, filters, recall targets, writing while others search.
 
-A *slot* is a row of the arrays an index keeps, 0 .. n-1 without holes; an *id* is the caller's. An index implements the hooks
-at the end of `Index`; they see float32 vectors (unit vectors for cosine) and slots, never ids.
+A *slot* is a row of the arrays an index keeps, 0 .. n-1 without holes; an *id* is the caller's. An index implements the
+hooks at the end of `Index`; they see float32 vectors (unit vectors for cosine) and slots, never ids.
 
-Concurrency: any number of threads search while one writes. A writer prepares outside and commits inside `_commit`, which waits
-for the searches in flight and holds off new ones; `_version` counts commits, so that a filter translated to slots before a commit
-is not used after it.
+Concurrency: any number of threads search while one writes. A writer prepares outside and commits inside `_commit`,
+which waits for the searches in flight and holds off new ones; `_version` counts commits, so that a filter translated to
+slots before a commit is not used after it.
 """
 
 from __future__ import annotations
@@ -170,9 +170,13 @@ class Index(ABC):
             ids = check_ids("ids", ids, len(X))
             twice = known.contains_any(ids)
             if twice is not None:
-                raise DuplicateIdError(f"`ids` must be new; {twice} is in the index. To replace a vector, remove its id first.")
+                raise DuplicateIdError(
+                    f"`ids` must be new; {twice} is in the index. To replace a vector, remove its id first."
+                )
             if len(known) + len(X) > MAX_VECTORS:
-                raise ParameterError(f"`X` must leave the index with at most {MAX_VECTORS} vectors; it has {len(known)}.")
+                raise ParameterError(
+                    f"`X` must leave the index with at most {MAX_VECTORS} vectors; it has {len(known)}."
+                )
             if len(X) == 0:
                 return ids
             prepared = self._encode(X, resolve_threads(threads), bar)
@@ -220,7 +224,17 @@ class Index(ABC):
 
     # ------------------------------------------------------------------ searching
 
-    def search(self, Q, k: int = 10, *, recall=None, effort=None, filter=None, threads: int | None = None, progress: bool | None = None):
+    def search(
+        self,
+        Q,
+        k: int = 10,
+        *,
+        recall=None,
+        effort=None,
+        filter=None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ):
         """The k nearest vectors of each query.
 
         Parameters
@@ -269,7 +283,9 @@ class Index(ABC):
     def _effort(self, k: int, recall, effort) -> float:
         if effort is not None:
             if recall is not None:
-                raise ParameterError("`recall` and `effort` must not both be given; name the recall, or set the effort yourself.")
+                raise ParameterError(
+                    "`recall` and `effort` must not both be given; name the recall, or set the effort yourself."
+                )
             return check_float("effort", effort, 0, open_low=True)
         recall = DEFAULT_RECALL if recall is None else check_float("recall", recall, 0, 1, open_low=True)
         if self.calibration is None:

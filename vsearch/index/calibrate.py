@@ -1,8 +1,9 @@
 """From a wished recall to an effort: every index measures itself once, so that no user has to learn its knobs.
 
-At the end of a fit, held-out queries (the user's, or a sample of the base searched without themselves) are answered at a ladder
-of efforts and compared with the exact answer. Recall never falls with effort, so the measured curve is made monotone (pool
-adjacent violators) and inverted by interpolation in log effort against log(1 - recall), where it is close to a straight line.
+At the end of a fit, held-out queries (the user's, or a sample of the base searched without themselves) are answered at
+a ladder of efforts and compared with the exact answer. Recall never falls with effort, so the measured curve is made
+monotone (pool adjacent violators) and inverted by interpolation in log effort against log(1 - recall), where it is
+close to a straight line.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from vsearch._progress import Progress
     from vsearch.index.base import Index
 
-SAMPLE = 1000
-DEPTHS = (1, 10, 100)
+SAMPLES = {1: 1000, 10: 1000, 100: 300}
+"""Calibration queries for each depth k."""
+ENOUGH = 0.9995
+"""Recall at which the ladder of efforts ends."""
 CAUTION = {"queries": 0.95, "base": 0.8}
-"""Share of the allowed misses that a target spends: a thousand queries measure recall to about 0.003, and real queries are often
-a little harder than vectors of the base, which are where the centroids are."""
+"""Share of the allowed misses that a target spends: a thousand queries measure recall to about 0.003, and real queries
+are often a little harder than vectors of the base, which are where the centroids are."""
 
 
 @dataclass
@@ -75,7 +78,13 @@ class Calibration:
         recalls = {int(k): [float(x) for x in r] for k, r in value["recalls"].items()}
         curves = [efforts, *recalls.values()]
         rising = all(list(c) == sorted(c) and all(math.isfinite(x) for x in c) for c in curves)
-        if not recalls or not efforts or efforts[0] <= 0 or not rising or any(len(r) != len(efforts) for r in recalls.values()):
+        if (
+            not recalls
+            or not efforts
+            or efforts[0] <= 0
+            or not rising
+            or any(len(r) != len(efforts) for r in recalls.values())
+        ):
             raise ValueError("the calibration is not a rising curve")
         if value["source"] not in CAUTION:
             raise ValueError("the calibration has an unknown source")
@@ -83,7 +92,8 @@ class Calibration:
 
     def __repr__(self) -> str:
         reached = max(r[-1] for r in self.recalls.values())
-        return f"Calibration({len(self.efforts)} efforts up to {self.efforts[-1]:g}, recall up to {reached:.3f}, by {self.source})"
+        span = f"{len(self.efforts)} efforts up to {self.efforts[-1]:g}"
+        return f"Calibration({span}, recall up to {reached:.3f}, by {self.source})"
 
 
 def _misses(recall: float) -> float:
@@ -95,12 +105,12 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
     rng = np.random.default_rng(0)
     source = "base" if queries is None else "queries"
     if queries is None:
-        own = np.sort(rng.choice(len(X), min(SAMPLE, len(X)), replace=False))
+        own = rng.choice(len(X), min(max(SAMPLES.values()), len(X)), replace=False)
         queries = X[own]
     else:
         own = None
-        queries = queries if len(queries) <= SAMPLE else queries[rng.choice(len(queries), SAMPLE, replace=False)]
-    depths = [k for k in DEPTHS if k < len(X)] or [1]
+        queries = queries[rng.permutation(len(queries))[: max(SAMPLES.values())]]
+    depths = [k for k in SAMPLES if k < len(X)] or [1]
     ladder = index._ladder()
     bar.start(f"calibrate {index.kind}", len(ladder) * len(depths))
     skip = own is not None and len(X) > 1
@@ -109,16 +119,21 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
     truth = exact_search(index.metric, X, ids_by_slot, queries, depths[-1] + skip, threads)
     if skip:
         truth = _without(truth, own_ids, depths[-1])
-    recalls: dict[int, list[float]] = {}
+    curves = {}
     for k in depths:
-        curve = []
+        some = slice(0, SAMPLES[k])
+        curve: list[float] = []
         for effort in ladder:
-            found = index._find(queries, k + skip, effort, threads)
-            ids = (_without(found, own_ids, k) if skip else found)[0]
-            curve.append(_recall(index, X, queries, ids, truth[0][:, :k], truth[1][:, k - 1]))
+            if not curve or curve[-1] < ENOUGH:
+                found = index._find(queries[some], k + skip, effort, threads)
+                ids = (_without(found, own_ids[some], k) if skip else found)[0]
+                limit = truth[1][some, k - 1]
+                curve.append(_recall(index, X, queries[some], ids, truth[0][some, :k], limit))
             bar.advance()
-        recalls[k] = [float(x) for x in np.maximum.accumulate(_pooled(np.array(curve)))]
-    return Calibration([float(x) for x in ladder], recalls, source)
+        curves[k] = _pooled(np.array(curve))
+    used = max(len(curve) for curve in curves.values())
+    recalls = {k: [float(x) for x in np.pad(c, (0, used - len(c)), mode="edge")] for k, c in curves.items()}
+    return Calibration([float(x) for x in ladder[:used]], recalls, source)
 
 
 def exact_search(metric: str, X: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, threads: int):
@@ -136,7 +151,9 @@ def _without(found: tuple[np.ndarray, np.ndarray], own_ids: np.ndarray, k: int) 
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
-def _recall(index: Index, X: np.ndarray, queries: np.ndarray, ids: np.ndarray, true_ids: np.ndarray, limit: np.ndarray) -> float:
+def _recall(
+    index: Index, X: np.ndarray, queries: np.ndarray, ids: np.ndarray, true_ids: np.ndarray, limit: np.ndarray
+) -> float:
     """Share of the true neighbours found; a vector as near as the k-th of them counts as one (ties, duplicates)."""
     hits = (ids[:, :, None] == true_ids[:, None, :]).any(axis=2)
     query, place = np.nonzero(~hits & (ids >= 0))

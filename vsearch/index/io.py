@@ -20,11 +20,11 @@ def load(path: str | PathLike, *, mmap: bool = False, check: bool = True) -> Ind
     ----------
     path : file name
     mmap : bool, default False
-        Map the arrays instead of reading them: opening is immediate, and processes share the pages. Adding or removing then
-        copies what it changes.
+        Map the arrays instead of reading them: opening is immediate, and processes share the pages. Adding or removing
+        then copies what it changes.
     check : bool, default True
-        Verify the checksum of every array. Without it a mapped file opens faster, but damage to codes or vectors goes unseen;
-        what a search follows as an index into memory is checked in any case.
+        Verify the checksum of every array. Without it a mapped file opens faster, but damage to codes or vectors goes
+        unseen; what a search follows as an index into memory is checked in any case.
 
     Returns
     -------

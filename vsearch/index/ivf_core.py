@@ -125,9 +125,11 @@ class IvfCore:
         )
 
     def decode(self, slots: np.ndarray) -> np.ndarray:
-        """What the codes of some slots stand for, float32 (m, d): the centroid and the grid point, scaled to least squares.
+        """What the codes of some slots stand for, float32 (m, d): the centroid and the grid point, scaled to least
+        squares.
 
-        The best scale is <o, y>/|y|^2 = S cos^2; S is stored, and cos^2 = 1 - sin^2 comes from the mean spread |y| sin / sqrt(D - 1).
+        The best scale is <o, y>/|y|^2 = S cos^2; S is stored, and cos^2 = 1 - sin^2 comes from the mean spread
+        |y| sin / sqrt(D - 1).
         """
         positions = self.lists.position[slots].astype(np.int64)
         owners = self.lists.block_list[positions // BLOCK]

@@ -6,9 +6,9 @@ A *slot* is the row of a vector in the per-slot arrays; a *position* is its plac
     block         the codes and factors of csrc/quantize/block.hpp, and last the slots of its 32 lanes (uint32)
     position[s]   where slot s is
 
-Invariants: (1) runs do not overlap; (2) the lanes in use of a list are its first ones; (3) position[slot of lane p] == p for
-every lane in use; (4) a list that outgrows its run moves to the end of the arena with room for half as much again, and the run
-it leaves is garbage until `compact`.
+Invariants: (1) runs do not overlap; (2) the lanes in use of a list are its first ones; (3) position[slot of lane p] ==
+p for every lane in use; (4) a list that outgrows its run moves to the end of the arena with room for half as much
+again, and the run it leaves is garbage until `compact`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def grown(array: np.ndarray, size: int) -> np.ndarray:
 
 
 class BlockLists:
-    """Runs of blocks, one for each list. `padded` is the padded dimension of the codes, 0 where blocks hold slots alone."""
+    """Runs of blocks, one for each list. `padded` is the padded dimension of the codes, 0 where blocks hold slots
+    alone."""
 
     def __init__(self, lists: int, padded: int) -> None:
         self.padded = padded
@@ -91,7 +92,8 @@ class BlockLists:
         self.position = np.zeros(n, dtype=np.uint32)
 
     def append(self, slots: np.ndarray, assign: np.ndarray, codes=None) -> None:
-        """Puts new slots at the ends of their lists. `codes` are theirs (quantize.grid.Codes), None where blocks hold slots alone."""
+        """Puts new slots at the ends of their lists. `codes` are theirs (quantize.grid.Codes), None where blocks hold
+        slots alone."""
         if len(slots) == 0:
             return
         self.own()
@@ -137,7 +139,9 @@ class BlockLists:
         order = np.lexsort((gone, owner))  # list by list, whatever the order of their runs in the arena
         gone, owner = gone[order], owner[order]
         lists, counts = np.unique(owner, return_counts=True)
-        end = self.list_block[lists].astype(np.int64) * BLOCK + self.list_size[lists] - counts  # lanes below stay in use
+        end = (
+            self.list_block[lists].astype(np.int64) * BLOCK + self.list_size[lists] - counts
+        )  # lanes below stay in use
         tails = np.repeat(end, counts) + _ranges(counts)
         # In each list as many holes lie below the end as lanes above it are still wanted.
         self._move_lanes(tails[~np.isin(tails, gone)], gone[gone < np.repeat(end, counts)])

@@ -1,7 +1,7 @@
 """Chooses who computes: the compiled engine (`vsearch._core`), or its Numba twin where there was no compiler.
 
-Both answer the same calls with the same results. VSEARCH_KERNELS=numba forces the twin; VSEARCH_ISA=scalar|avx2|avx512|neon
-caps the instruction set of the compiled one.
+Both answer the same calls with the same results. VSEARCH_KERNELS=numba forces the twin; VSEARCH_ISA=scalar, avx2,
+avx512 or neon caps the instruction set of the compiled one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 from vsearch.errors import MissingExtraError, ParameterError
@@ -27,21 +28,28 @@ def _choose() -> tuple[str, Any]:
         _core.isa()  # reads VSEARCH_ISA now, so that a wrong value is told at import
         return "compiled", _core
     if wanted == "compiled":
-        raise MissingExtraError("VSEARCH_KERNELS=compiled, but this installation has no compiled core; install with a C++ compiler.")
+        raise MissingExtraError(f"VSEARCH_KERNELS=compiled, but {_why_not()}.")
     if importlib.util.find_spec("numba") is None:
         raise MissingExtraError(
-            "vsearch was installed without its compiled core (no C++ compiler was found), and Numba, which stands in for it, "
-            "is missing. Run: pip install 'vsearch-ann[numba]'"
+            f"{_why_not()}, and Numba, which stands in for the core, is missing. Run: pip install 'vsearch-ann[numba]'"
         )
     from vsearch.kernels import fallback
 
     if wanted != "numba":
         warnings.warn(
-            "vsearch runs on its Numba fallback: same results, slower. Reinstall with a C++ compiler for full speed.",
+            f"{_why_not()}; vsearch runs on its Numba fallback: same results, slower.",
             RuntimeWarning,
             stacklevel=3,
         )
     return "numba", fallback
+
+
+def _why_not() -> str:
+    """Why there is no compiled core: Python found a source checkout, or the install found no compiler."""
+    root = Path(__file__).parents[2]
+    if (root / "pyproject.toml").exists():
+        return f"{root} is a source checkout without the compiled core (leave the folder, or run pip install .)"
+    return "this installation has no compiled core (no C++ compiler was found when it was made)"
 
 
 backend, core = _choose()
@@ -56,4 +64,5 @@ def info() -> dict[str, Any]:
     >>> sorted(kernels.info())
     ['backend', 'isa', 'isas', 'kernels']
     """
-    return {"backend": backend, "isa": core.isa(), "isas": list(core.available_isas()), "kernels": dict(core.kernel_origins())}
+    origins = dict(core.kernel_origins())
+    return {"backend": backend, "isa": core.isa(), "isas": list(core.available_isas()), "kernels": origins}

@@ -1,7 +1,8 @@
 """The grid family: a random rotation, then a uniform grid of 1 to 8 bits a dimension.
 
 RaBitQ codes a vector by the grid point nearest to it in angle and keeps one scale for each vector, chosen so that inner
-products are estimated without bias (Gao and Long, SIGMOD 2024, arXiv 2405.12497; Gao et al., SIGMOD 2025, arXiv 2409.09913).
+products are estimated without bias (Gao and Long, SIGMOD 2024, arXiv 2405.12497; Gao et al., SIGMOD 2025, arXiv
+2409.09913).
 """
 
 from __future__ import annotations
@@ -160,7 +161,9 @@ class RaBitQ:
         n = len(codes)
         blocks = np.zeros((-(-n // BLOCK), core.block_bytes(self.rotation.padded)), dtype=np.uint8)
         slots = np.arange(n, dtype=np.uint32)
-        core.write_blocks(blocks, self.rotation.padded, np.arange(n, dtype=np.int64), slots, codes.signs, codes.add, codes.rescale)
+        core.write_blocks(
+            blocks, self.rotation.padded, np.arange(n, dtype=np.int64), slots, codes.signs, codes.add, codes.rescale
+        )
         scan = core.IvfScan("l2", self.dim, self.bits, self.signs_of_rotation)
         scan.bind_centroids(np.zeros((1, self.rotation.padded), dtype=np.float32), self.rotated_mean)
         spreads = codes.spreads.mean(axis=0) if n else np.zeros(2)

@@ -1,7 +1,7 @@
 """Stored vectors: f32, f16, bf16 or int8 rows by slot, from which an index scans or refines.
 
-int8 rows carry two float32 factors each, a scale and the squared norm of what is stored (x ~ scale * code). Vectors that are
-integers in [-128, 127] keep scale 1 and are stored exactly.
+int8 rows carry two float32 factors each, a scale and the squared norm of what is stored (x ~ scale * code). Vectors
+that are integers in [-128, 127] keep scale 1 and are stored exactly.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def encode_rows(X: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | Non
     if dtype == "bf16":
         bits = np.ascontiguousarray(X, dtype=np.float32).view(np.uint32)
         rounded = bits + 0x7FFF + ((bits >> 16) & 1)  # to nearest, ties to even
-        return (np.minimum(rounded & 0x7FFFFFFF, 0x7F7F0000) | (bits & 0x80000000)).__rshift__(16).astype(np.uint16), None
+        finite = np.minimum(rounded & 0x7FFFFFFF, 0x7F7F0000) | (bits & 0x80000000)
+        return (finite >> 16).astype(np.uint16), None
     peak = np.abs(X).max(axis=1, initial=0)
-    integral = (X == np.rint(X)).all(axis=1) & (X >= -128).all(axis=1) & (X <= 127).all(axis=1)
+    integral = (np.rint(X) == X).all(axis=1) & (X >= -128).all(axis=1) & (X <= 127).all(axis=1)
     scale = np.where(integral, np.float32(1), peak / np.float32(127)).astype(np.float32)
     scale[scale == 0] = 1  # a few denormals divided by 127
     codes = np.rint(X / scale[:, None]).astype(np.int8)
