@@ -103,16 +103,20 @@ def _sweep(target: str) -> None:
         stale = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
     for path in stale:
         with suppress(OSError):
-            if sys.platform == "win32":  # what is open cannot be removed, and what is not may be about to be renamed
-                if time.time() - os.stat(path).st_mtime > 60:
-                    os.unlink(path)
-                continue
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                if try_lock(handle):
-                    os.unlink(path)
-            finally:
-                os.close(handle)
+            _remove_if_dead(path)
+
+
+def _remove_if_dead(path: str) -> None:
+    if sys.platform == "win32":  # what is open cannot be removed, and what is not may be about to be renamed
+        if time.time() - os.stat(path).st_mtime > 60:
+            os.unlink(path)
+    else:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if try_lock(handle):
+                os.unlink(path)
+        finally:
+            os.close(handle)
 
 
 def _sync(handle: int) -> None:
@@ -128,14 +132,13 @@ def _sync(handle: int) -> None:
 
 def _sync_folder(folder: str) -> None:
     """Force a rename to disk, where the system can."""
-    if sys.platform == "win32":  # folders cannot be opened there
-        return
-    try:
-        handle = os.open(folder, os.O_RDONLY)
+    if sys.platform != "win32":  # folders cannot be opened there
         try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:  # some network file systems cannot, and some folders may not be read
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
-            raise
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:  # some network file systems cannot, and some folders may not be read
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
+                raise
