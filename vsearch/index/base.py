@@ -31,6 +31,7 @@ from vsearch.storage import container
 METRICS = ("l2", "ip", "cosine")
 DEFAULT_RECALL = 0.95
 MAX_VECTORS = 2**32 - 64
+MAX_ID = 2**63 - 1
 SEARCH_CHUNK_SECONDS = 0.2
 
 
@@ -74,7 +75,7 @@ class Index(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of everything a search may read: codes, factors, stored vectors, ids, lists."""
-        return self._nbytes() + 8 * len(self)
+        return self._nbytes() + (self._idmap.nbytes if self._idmap is not None else 0)
 
     @property
     def bytes_per_vector(self) -> float:
@@ -165,7 +166,11 @@ class Index(ABC):
             known = self._fitted()
             X = self._prepare(check_vectors("X", X, self._dim, allow_empty=True))
             if ids is None:
-                first = int(known.sorted_ids[-1]) + 1 if len(known) else 0
+                first = known.largest + 1
+                if first > MAX_ID - len(X):
+                    raise ParameterError(
+                        f"`ids` must be given: no numbers are left after the largest id, {known.largest}."
+                    )
                 ids = np.arange(first, first + len(X), dtype=np.int64)
             ids = check_ids("ids", ids, len(X))
             twice = known.contains_any(ids)
@@ -348,16 +353,17 @@ class Index(ABC):
             meta, arrays = self._state()
             meta |= {"metric": self.metric, "dim": self._dim, "n": len(known)}
             meta["calibration"] = self.calibration.to_json() if self.calibration is not None else None
-            container.write(path, self.kind, meta, arrays | {"ids": known.ids_by_slot})
+            halves = [name for name, array in arrays.items() if name.endswith(".rows") and array.dtype == np.uint16]
+            container.write(path, self.kind, meta, arrays | {"ids": known.ids_by_slot}, bf16=halves)
 
     @classmethod
     def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
         """The index of a file; ValueError or KeyError where the parts do not fit each other (io.py names the file)."""
         index = cls._from_state(meta, arrays)
         ids, n = arrays["ids"], int(meta["n"])
-        if ids.dtype != np.int64 or ids.shape != (n,) or (n and int(ids.min()) < 0) or len(np.unique(ids)) != n:
-            raise ValueError("ids must be unique and not negative")
-        index._idmap = IdMap(ids)
+        if ids.dtype != np.int64 or ids.shape != (n,) or (n and int(ids.min()) < 0):
+            raise ValueError("ids must be int64 and not negative, one for each vector")
+        index._idmap = IdMap(ids, copy=False)
         if meta["calibration"] is not None:
             index.calibration = Calibration.from_json(meta["calibration"])
         index._bind()
