@@ -1,41 +1,15 @@
 // Binding of the exact scan. Python owns every array; this object keeps references to those it was bound to.
-#include <cmath>
-#include <cstring>
 #include <limits>
 #include <string>
 
-#include "bindings/arrays.hpp"
 #include "bindings/exclusive.hpp"
+#include "bindings/query.hpp"
 #include "index/flat.hpp"
 
 namespace vsearch::bindings {
 namespace {
 
-// Work below which handing over the GIL and taking it back (about 0.2 us, or a scheduler's tick when it is contended) costs
-// more than it gives the other threads.
-constexpr std::size_t kQuickBytes = 32 * 1024;
-
-bool all_finite(const float* x, std::size_t n) {
-    std::uint32_t bad = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        std::uint32_t bits;
-        std::memcpy(&bits, x + i, sizeof(bits));
-        bad |= static_cast<std::uint32_t>((bits & 0x7f800000u) == 0x7f800000u);
-    }
-    return bad == 0;
-}
-
-// Scales rows to length 1, each by its own norm in double; returns the first row without a direction, or n.
-std::size_t scale_rows(const float* from, std::size_t n, std::size_t d, float* to) {
-    for (std::size_t i = 0; i < n; ++i, from += d, to += d) {
-        double sum[4] = {};
-        for (std::size_t j = 0; j < d; ++j) sum[j % 4] += static_cast<double>(from[j]) * from[j];
-        const double norm = std::sqrt((sum[0] + sum[1]) + (sum[2] + sum[3]));
-        if (norm == 0) return i;
-        for (std::size_t j = 0; j < d; ++j) to[j] = static_cast<float>(from[j] / norm);
-    }
-    return n;
-}
+constexpr std::size_t kShortBytes = 32 * 1024;  // of rows: a microsecond or two
 
 py::tuple unit_rows(const Array<float>& vectors) {
     require(vectors.ndim() == 2, "unit_rows: wrong shape");
@@ -77,71 +51,30 @@ public:
             bitmap = py::cast<Array<std::uint8_t>>(filter);
             options.filter = bitmap.data();
         }
-        return answer(queries.data(), single ? 1 : rows_of(queries), single, options, static_cast<std::size_t>(bitmap.size()));
+        const std::size_t nq = single ? 1 : rows_of(queries);
+        Answer answer(nq, k, single);
+        run_shared(gate_, is_short(nq), [&] {
+            require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (scan_.arrays().n + 7) / 8, "filter: wrong length");
+            scan_.search(queries.data(), nq, options, answer.ids, answer.distances);
+        });
+        return answer.take();
     }
 
-    // The short way for one query that needs no conversion: float32, contiguous, finite, of the right dimension, with an int k.
-    // None when the arguments are anything else; the caller then checks them at length.
+    // A search on one thread, or None where the arguments are not ready for it.
     py::object try_search(const py::object& query, const py::object& k) {
-        if (!PyLong_CheckExact(k.ptr()) || !py::isinstance<Array<float>>(query)) return py::none();
-        const long wanted = PyLong_AsLong(k.ptr());
-        if (wanted < 1 || wanted > kMostNeighbours) {
-            PyErr_Clear();
-            return py::none();
-        }
-        const auto array = py::reinterpret_borrow<py::array>(query);
-        if (array.ndim() != 1 || static_cast<std::size_t>(array.shape(0)) != dim_) return py::none();
-        const auto* data = static_cast<const float*>(array.data());
-        if (reinterpret_cast<std::uintptr_t>(data) % alignof(float) != 0 || !all_finite(data, dim_)) return py::none();
+        const ReadyQuery ready(query, k, dim_, metric_);
+        if (!ready.ready()) return py::none();
         FlatQuery options;
-        options.k = static_cast<std::size_t>(wanted);
-        if (metric_ != Metric::kCosine) return answer(data, 1, true, options, 0);
-        constexpr std::size_t kOnStack = 4096;
-        float unit[kOnStack];
-        if (dim_ > kOnStack || scale_rows(data, 1, dim_, unit) == 0) return py::none();
-        return answer(unit, 1, true, options, 0);
+        options.k = ready.k();
+        Answer answer(1, options.k, true);
+        run_shared(gate_, is_short(1), [&] { scan_.search(ready.data(), 1, options, answer.ids, answer.distances); });
+        return answer.take();
     }
 
     Gate& gate() { return gate_; }
 
 private:
-    static constexpr long kMostNeighbours = 65536;
-
-    py::tuple answer(const float* queries, std::size_t nq, bool single, const FlatQuery& options, std::size_t filter_bytes) {
-        const auto k = static_cast<py::ssize_t>(options.k);
-        const py::array::ShapeContainer shape = single ? py::array::ShapeContainer{k} : py::array::ShapeContainer{static_cast<py::ssize_t>(nq), k};
-        Array<std::int64_t> ids(shape);
-        Array<float> distances(shape);
-        std::int64_t* id_out = ids.mutable_data();
-        float* distance_out = distances.mutable_data();
-        if (gate_.try_enter_shared()) {
-            const bool quick = scan_.arrays().n * scan_.arrays().rows.stride * nq <= kQuickBytes;
-            if (quick) {
-                LeaveShared pass(gate_);
-                run(queries, nq, options, filter_bytes, id_out, distance_out);
-            } else {
-                py::gil_scoped_release unlocked;
-                LeaveShared pass(gate_);
-                run(queries, nq, options, filter_bytes, id_out, distance_out);
-            }
-        } else {  // a writer is at work, and may need the GIL to finish
-            py::gil_scoped_release unlocked;
-            SharedPass pass(gate_);
-            run(queries, nq, options, filter_bytes, id_out, distance_out);
-        }
-        return py::make_tuple(std::move(ids), std::move(distances));
-    }
-
-    void run(const float* queries, std::size_t nq, const FlatQuery& options, std::size_t filter_bytes, std::int64_t* ids, float* distances) {
-        require(options.filter == nullptr || filter_bytes >= (scan_.arrays().n + 7) / 8, "filter: wrong length");
-        scan_.search(queries, nq, options, ids, distances);
-    }
-
-    struct LeaveShared {
-        explicit LeaveShared(Gate& gate) : gate(gate) {}
-        ~LeaveShared() { gate.leave_shared(); }
-        Gate& gate;
-    };
+    bool is_short(std::size_t nq) const { return scan_.arrays().n * scan_.arrays().rows.stride * nq <= kShortBytes; }
 
     std::size_t dim_;
     Metric metric_;

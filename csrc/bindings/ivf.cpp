@@ -4,17 +4,19 @@
 #include <vector>
 
 #include "base/gate.hpp"
-#include "bindings/arrays.hpp"
+#include "bindings/query.hpp"
 #include "index/ivf.hpp"
 #include "quantize/planes.hpp"
 
 namespace vsearch::bindings {
 namespace {
 
+constexpr std::size_t kShortScan = 64;  // vectors: a microsecond or two
+
 class BoundIvf {
 public:
     BoundIvf(const std::string& metric, std::size_t dim, int bits, const Array<std::uint8_t>& signs)
-        : dim_(dim), bits_(bits), scan_(metric_from(metric), dim, bits, signs.data(), static_cast<std::size_t>(signs.size())) {}
+        : dim_(dim), bits_(bits), metric_(metric_from(metric)), scan_(metric_, dim, bits, signs.data(), static_cast<std::size_t>(signs.size())) {}
 
     void bind_centroids(const Array<float>& centroids, const Array<float>& mean) {
         require(centroids.ndim() == 2 && rows_of(centroids) > 0 && columns_of(centroids) == scan_.rotation().padded(), "centroids: wrong shape");
@@ -79,20 +81,25 @@ public:
             options.filter = bitmap.data();
             options.matches = matches;
         }
-        const std::vector<py::ssize_t> shape = single ? std::vector<py::ssize_t>{static_cast<py::ssize_t>(k)}
-                                                      : std::vector<py::ssize_t>{static_cast<py::ssize_t>(nq), static_cast<py::ssize_t>(k)};
-        Array<std::int64_t> ids(shape);
-        Array<float> distances(shape);
-        std::int64_t* id_out = ids.mutable_data();
-        float* distance_out = distances.mutable_data();
-        const float* from = queries.data();
-        {
-            py::gil_scoped_release unlocked;
-            SharedPass pass(gate_);
+        Answer answer(nq, k, single);
+        run_shared(gate_, is_short(nq), [&] {
             require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (scan_.size() + 7) / 8, "filter: wrong length");
-            scan_.search(from, nq, options, threads, id_out, distance_out);
-        }
-        return py::make_tuple(std::move(ids), std::move(distances));
+            scan_.search(queries.data(), nq, options, threads, answer.ids, answer.distances);
+        });
+        return answer.take();
+    }
+
+    // A search on one thread, or None where the arguments are not ready for it.
+    py::object try_search(const py::object& query, const py::object& k, std::size_t probes, float epsilon) {
+        const ReadyQuery ready(query, k, dim_, metric_);
+        if (!ready.ready()) return py::none();
+        IvfQuery options;
+        options.k = ready.k();
+        options.probes = probes;
+        options.epsilon = epsilon;
+        Answer answer(1, options.k, true);
+        run_shared(gate_, is_short(1), [&] { scan_.search(ready.data(), 1, options, 1, answer.ids, answer.distances); });
+        return answer.take();
     }
 
     py::tuple estimate(const Array<float>& query, float epsilon) {
@@ -119,8 +126,11 @@ private:
     std::size_t extra_stride() const { return 2 * sizeof(float) + plane_bytes(scan_.layout().dim, bits_ - 1); }
     std::size_t rows_of_blocks() const { return static_cast<std::size_t>(py::cast<py::array>(kept_[3]).shape(0)); }
 
+    bool is_short(std::size_t nq) const { return scan_.size() * nq <= kShortScan; }
+
     std::size_t dim_;
     int bits_;
+    Metric metric_;
     IvfScan scan_;
     Gate gate_;
     Array<float> centroids_;
@@ -155,6 +165,7 @@ void register_ivf(py::module_& m) {
         .def("consistent", &BoundIvf::consistent)
         .def("search", &BoundIvf::search, py::arg("queries"), py::arg("k"), py::arg("probes"), py::arg("epsilon"), py::arg("threads"),
              py::arg("filter"), py::arg("matches"))
+        .def("try_search", &BoundIvf::try_search, py::arg("query"), py::arg("k"), py::arg("probes"), py::arg("epsilon"))
         .def("estimate", &BoundIvf::estimate, py::arg("query"), py::arg("epsilon"))
         .def("counters", &BoundIvf::counters)
         .def("exclusive", [](BoundIvf& scan) { return Exclusive(scan); }, py::keep_alive<0, 1>());

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, ClassVar
@@ -264,8 +264,8 @@ class Index(ABC):
         ------
         NotFittedError, DTypeError, DimensionError, ParameterError
         """
-        if filter is None and threads is None and effort is None and recall is None and self._quick is not None:
-            answer = self._quick(Q, k)
+        if filter is None and (threads is None or (type(threads) is int and threads == 1)):
+            answer = self._quick(Q, k, recall, effort)
             if answer is not None:
                 return answer
         if self._scan is None:
@@ -382,9 +382,12 @@ class Index(ABC):
     _calibrated: ClassVar[bool] = False
     """Whether `effort` changes the answer, so that `recall=` needs a calibration."""
 
-    _quick: Callable[[Any, Any], tuple[np.ndarray, np.ndarray] | None] | None = None
-    """A scan's answer to (query, k) when the two need neither check nor conversion, else None. Most of what a search
-    of a small index costs is Python, and this skips it."""
+    def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """The answer to one query whose arguments need neither check nor conversion, else None.
+
+        Most of what a search costs beside its work is Python, and this way round it takes a microsecond or two.
+        """
+        return None
 
     # ------------------------------------------------------------------ hooks
 

@@ -144,7 +144,6 @@ class Flat(Index):
             self._core.bind(self._idmap.ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
         else:
             self._scan.bind(rows, factors, self._idmap.ids_by_slot, len(self))
-            self._quick = self._scan.try_search if not self._offset else None
 
     # ------------------------------------------------------------------ reading
 
@@ -154,6 +153,13 @@ class Flat(Index):
         if self._core is not None:
             return self._scan.search(Q, k, 1, EPSILON, threads, bitmap, matches)
         return self._scan.search(Q - np.float32(self._offset) if self._offset else Q, k, threads, bitmap)
+
+    def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        if recall is not None or effort is not None or self._scan is None or self._offset:
+            return None
+        if self._core is not None:
+            return self._scan.try_search(Q, k, 1, EPSILON)
+        return self._scan.try_search(Q, k)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
         if self._store is None:

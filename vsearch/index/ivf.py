@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from vsearch._progress import Progress
-from vsearch._validate import check_choice, check_int
+from vsearch._validate import check_choice, check_int, check_k
 from vsearch.errors import DTypeError, ParameterError
 from vsearch.index.base import Index
+from vsearch.index.calibrate import Calibration
 from vsearch.index.ivf_core import IvfCore
 from vsearch.quantize.grid import EPSILON, RaBitQ
 from vsearch.quantize.kmeans import ITERATIONS
@@ -18,6 +19,7 @@ from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
 CHUNK_ROWS = 16384
 MAX_LISTS = 2**20
+MAX_PLANS = 256
 REFINE = (*DTYPES, None)
 COMPACT_AT = 0.5
 """Share of garbage in the arena at which a removal or an addition compacts it."""
@@ -73,6 +75,7 @@ class IVF(Index):
         self.refine = check_choice("refine", refine, REFINE) if quantizer is not None else None
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
         self._core: IvfCore | None = None
+        self._plans: tuple[Calibration | None, dict[tuple[Any, ...], tuple[int, float]]] = (None, {})
         self._store: VectorStore | None = None
 
     def __repr__(self) -> str:
@@ -147,6 +150,7 @@ class IVF(Index):
             self._core.lists.compact(n)
 
     def _bind(self) -> None:
+        self._plans = (None, {})
         rows, factors = (self._store.rows, self._store.factors) if self._store is not None else (None, None)
         self._core.bind(self._idmap.ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
 
@@ -157,11 +161,32 @@ class IVF(Index):
         return [float(p) for p in sorted({min(p, lists) for p in steps | {lists}})]
 
     def _find(self, Q: np.ndarray, k: int, effort, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
-        probes = max(1, math.ceil(effort - 1e-9))
+        probes = _probes(effort)
         if bitmap is not None and matches:
             # The matches of a filter are spread over more lists: open as many more as it takes to meet the same number.
             probes = math.ceil(probes * min(FILTER_REACH, len(self) / matches))
         return self._scan.search(Q, k, min(probes, MAX_LISTS), self._epsilon(probes), threads, bitmap, matches)
+
+    def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        if self._scan is None:
+            return None
+        if self._plans[0] is not self.calibration:
+            self._plans = (self.calibration, {})
+        key = (k, recall, effort, type(recall), type(effort))  # True is not the 1 that it equals
+        try:
+            plan = self._plans[1].get(key)
+        except TypeError:  # an array, say
+            return None
+        if plan is None:
+            plan = self._plans[1][key] = self._plan(check_k(k), recall, effort)
+        return self._scan.try_search(Q, k, *plan)
+
+    def _plan(self, k: int, recall: Any, effort: Any) -> tuple[int, float]:
+        """Probes and the z-score of their bounds; remembered, for working them out costs as much as a small search."""
+        if len(self._plans[1]) >= MAX_PLANS:
+            self._plans[1].clear()
+        probes = _probes(self._effort(k, recall, effort))
+        return probes, self._epsilon(probes)
 
     def _epsilon(self, probes: int) -> float:
         """z-score of the bounds at an effort. A bound that excludes a true neighbour wastes the probe that found it, so
@@ -224,6 +249,11 @@ class IVF(Index):
 EPSILON_RANGE = (1.5, 3.5)
 FILTER_REACH = 64.0
 """Most that a filter multiplies the number of probed lists by; rarer matches are scanned directly."""
+
+
+def _probes(effort: float) -> int:
+    """An effort as a number of lists."""
+    return min(max(1, math.ceil(effort - 1e-9)), MAX_LISTS)
 
 
 def default_lists(n: int) -> int:
