@@ -8,16 +8,11 @@ setting of each contestant that reaches the recall, by bisection over its effort
 
 from __future__ import annotations
 
-import json
 import multiprocessing as mp
-import os
-import platform
 import time
-from pathlib import Path
 
 import numpy as np
-
-RESULTS = Path(__file__).parent / "results"
+from measure import pinned
 
 
 def serve(pipe, factory, X: np.ndarray, metric: str, threads: int) -> None:
@@ -32,8 +27,13 @@ def serve(pipe, factory, X: np.ndarray, metric: str, threads: int) -> None:
     except Exception as error:  # a peer that does not install or refuses to run is reported, not fatal
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return
-    pin(1)
     queries, k = pipe.recv()
+    with pinned(0):
+        answer_tasks(pipe, contestant, queries, k)
+
+
+def answer_tasks(pipe, contestant, queries: np.ndarray, k: int) -> None:
+    """One pass over the queries, one at a time, for every (effort, variant) that comes; None ends it."""
     while (task := pipe.recv()) is not None:
         effort, variant = task
         contestant.set(effort, variant)
@@ -43,12 +43,6 @@ def serve(pipe, factory, X: np.ndarray, metric: str, threads: int) -> None:
             found[i] = search(query, k)
         seconds = time.perf_counter() - begin
         pipe.send((seconds, np.stack([contestant.ids(answer) for answer in found])))
-
-
-def pin(cores: int) -> None:
-    """Keeps this process on the first `cores` cores it may use."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 
 
 class Runner:
@@ -152,25 +146,3 @@ def describe(row: dict) -> str:
         return f"{head}  not reached"
     setting = f"recall {row['recall']:.4f}, effort {row['effort']}, {row['variant']}"
     return f"{head}  {row['qps']:>8,.0f} QPS  {row['us']:>7.1f} us  ({setting})"
-
-
-def write_results(name: str, payload: dict) -> Path:
-    """Results as JSON, with the facts of the machine."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    machine = {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "cpu": cpu_name(),
-        "time": time.strftime("%Y-%m-%d %H:%M"),
-    }
-    path.write_text(json.dumps({"machine": machine, **payload}, indent=1) + "\n")
-    return path
-
-
-def cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

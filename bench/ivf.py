@@ -9,14 +9,12 @@ Prints one line for each contestant and target, then ours over the better peer, 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import numpy as np
-from contest import Judge, Runner, pin, race, write_results
+from contest import Judge, Runner, race
 from contestants import FaissIVFRaBitQ, RabitqlibIVF, VsearchIVF
+from measure import keep
 
 
 def contestants() -> dict:
@@ -48,7 +46,6 @@ def main() -> None:
         if runner.alive:
             runner.start(queries, 10)
             runners.append(runner)
-    pin(1)
     targets = [float(t) for t in args.targets.split(",")]
     rows = race(runners, judge, targets, args.passes)
     ratios = {}
@@ -60,7 +57,7 @@ def main() -> None:
             best = max(peers, key=peers.get)
             ratios[str(target)] = ours / peers[best]
             print(f"recall@10 {target:.3f}: vsearch {ours:,.0f} QPS = {ours / peers[best]:.2f} x {best}")
-    print(write_results(f"ivf-{Path(args.data).stem}", {"rows": rows, "ratios": ratios}))
+    print(keep(f"ivf-{Path(args.data).stem}", {"rows": rows, "ratios": ratios}))
     for runner in runners:
         runner.stop()
 

@@ -13,10 +13,12 @@ from vsearch.index.base import Index
 from vsearch.index.ivf import REFINE, check_quantizer
 from vsearch.index.ivf_core import IvfCore
 from vsearch.kernels import core
-from vsearch.quantize.grid import EPSILON, RaBitQ
+from vsearch.quantize.grid import RaBitQ
 from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
 CHUNK_ROWS = 16384
+SURE_EPSILON = 3.5
+"""z-score of the bounds: a Flat index has no effort to trade; a true neighbour is excluded once in some 4,000 times."""
 UNSIGNED_OFFSET = 128.0
 LARGEST_HALF = 65504.0
 
@@ -151,14 +153,14 @@ class Flat(Index):
         self, Q: np.ndarray, k: int, effort: Any, threads: int, bitmap: np.ndarray | None = None, matches: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         if self._core is not None:
-            return self._scan.search(Q, k, 1, EPSILON, threads, bitmap, matches)
+            return self._scan.search(Q, k, 1, SURE_EPSILON, threads, bitmap, matches)
         return self._scan.search(Q - np.float32(self._offset) if self._offset else Q, k, threads, bitmap)
 
     def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
         if recall is not None or effort is not None or self._scan is None or self._offset:
             return None
         if self._core is not None:
-            return self._scan.try_search(Q, k, 1, EPSILON)
+            return self._scan.try_search(Q, k, 1, SURE_EPSILON)
         return self._scan.try_search(Q, k)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""Each kernel at each instruction set of this machine: vectors per second from L2 and from memory.
+
+    python bench/kernels.py [--dim 1024] [--passes 7]
+
+L2 is a working set of 256 KB, memory one of 192 MB; "bandwidth" is what a plain read of the same bytes reaches in the
+same run. One pinned core, passes of all kernels interleaved, the best of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+from measure import keep, pinned
+
+from vsearch.kernels import core
+
+SETS = {"L2": 256 << 10, "memory": 192 << 20}
+
+
+def workloads(dim: int, size: int, rng: np.random.Generator) -> dict[str, tuple[Callable[[], object], int, int]]:
+    """Kernel name -> (call, vectors in it, bytes it reads)."""
+    out: dict[str, tuple[Callable[[], object], int, int]] = {}
+    query = rng.standard_normal((1, dim)).astype(np.float32)
+    for dtype, item, make in (
+        ("f32", 4, lambda n: rng.standard_normal((n, dim), dtype=np.float32)),
+        ("f16", 2, lambda n: rng.standard_normal((n, dim), dtype=np.float32).astype(np.float16)),
+        ("bf16", 2, lambda n: rng.integers(0x3F00, 0x3F80, (n, dim), dtype=np.uint16)),
+    ):
+        n = size // (item * dim)
+        rows = make(n)
+        for metric in ("l2", "ip"):
+            out[f"{metric}_{dtype}"] = (
+                lambda m=metric, t=dtype, r=rows: core.distances(m, t, query, r, None),
+                n,
+                rows.nbytes,
+            )
+    n = size // dim
+    signed = rng.integers(-127, 128, (n, dim), dtype=np.int8)
+    query16 = rng.integers(-1000, 1000, dim, dtype=np.int16)
+    out["dot_i8"] = (lambda: core.dot_i8(query16, signed), n, signed.nbytes)
+    query8 = rng.integers(-127, 128, dim, dtype=np.int8)
+    for bits in (1, 2, 4, 8):
+        n = size * 8 // (bits * dim)
+        codes = rng.integers(0, 256, (n, dim * bits // 8), dtype=np.uint8)
+        out[f"dot_planes {bits} bits"] = (lambda b=bits, c=codes: core.dot_planes(b, c, query8), n, codes.nbytes)
+    n = size * 8 // dim // 32 * 32
+    blocks = rng.integers(0, 256, (n // 32, dim * 4), dtype=np.uint8)
+    lut = rng.integers(0, 64, (dim // 4, 16), dtype=np.uint8)
+    out["fastscan 1 bit"] = (lambda: core.fastscan(blocks, lut), n, blocks.nbytes)
+    words = rng.integers(0, 2**63, (n, dim // 64), dtype=np.uint64)
+    planes = rng.integers(0, 2**63, (4, dim // 64), dtype=np.uint64)
+    out["popcount 1 bit x 4 bits"] = (lambda: core.popcount_planes(words, planes), n, words.nbytes)
+    out["hamming"] = (lambda: core.hamming(planes[0], words), n, words.nbytes)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--passes", type=int, default=7)
+    args = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    with pinned(0):
+        for place, size in SETS.items():
+            rows += measure(place, size, args.dim, args.passes)
+    print(keep("kernels", {"dim": args.dim, "rows": rows}))
+
+
+def measure(place: str, size: int, dim: int, passes: int) -> list[dict[str, object]]:
+    """All kernels at all instruction sets over one size of working set."""
+    work = workloads(dim, size, np.random.default_rng(0))
+    plain = np.ones(size // 8, dtype=np.int64)
+    repeats = max(1, (32 << 20) // size)
+    best: dict[tuple[str, str], float] = {}
+    for _ in range(passes):
+        timed(best, ("read", ""), lambda: core.read_all(plain), repeats)
+        for isa in core.available_isas():
+            core.use_isa(isa)
+            for name, (call, _, _) in work.items():
+                timed(best, (name, isa), call, repeats)
+        core.use_isa("best")
+    bandwidth = plain.nbytes / best["read", ""]
+    print(f"\n{place} ({size >> 10} KB), {dim} dimensions; a plain read reaches {bandwidth / 1e9:.1f} GB/s")
+    rows: list[dict[str, object]] = []
+    for name, (_, vectors, nbytes) in work.items():
+        for isa in core.available_isas():
+            rate, share = vectors / best[name, isa], nbytes / best[name, isa] / bandwidth
+            rows.append({"kernel": name, "isa": isa, "from": place, "mvectors_per_s": rate / 1e6, "share": share})
+            print(f"  {name:<24} {isa:<8} {rate / 1e6:>9.1f} M vectors/s   {100 * share:>5.0f} % of the read")
+    return rows
+
+
+def timed(best: dict[tuple[str, str], float], key: tuple[str, str], call: Callable[[], object], repeats: int) -> None:
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    best[key] = min(best.get(key, np.inf), (time.perf_counter() - begin) / repeats)
+
+
+if __name__ == "__main__":
+    main()
