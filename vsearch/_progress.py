@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 BAR_AFTER_SECONDS = 2.0
 
@@ -18,7 +19,7 @@ class Progress:
         self.title = title
         self.show = sys.stderr.isatty() if show is None else bool(show)
         self.delay = BAR_AFTER_SECONDS if show is None else 0.0
-        self.bar = None
+        self.bar: Any = None
         self.start(title, total)
 
     def start(self, stage: str, total: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Code kernels against NumPy, at every instruction set: integers exactly, floats to the bit between instruction sets."""
+"""Code kernels against NumPy, at every instruction set: integers exactly, floats alike at every instruction set."""
 
 from __future__ import annotations
 

@@ -14,19 +14,22 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
 from vsearch._progress import Progress
 from vsearch._threads import resolve_threads
+from vsearch._typing import Answer, Filter, Path, Vectors
 from vsearch._validate import check_choice, check_filter, check_float, check_ids, check_k, check_queries, check_vectors
 from vsearch.errors import DuplicateIdError, NotFittedError, ParameterError, UnknownIdError
 from vsearch.index.calibrate import Calibration, calibrate
 from vsearch.index.idmap import IdMap
 from vsearch.kernels import core
 from vsearch.storage import container
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 METRICS = ("l2", "ip", "cosine")
 DEFAULT_RECALL = 0.95
@@ -104,7 +107,15 @@ class Index(ABC):
 
     # ------------------------------------------------------------------ writing
 
-    def fit(self, X, ids=None, *, queries=None, threads: int | None = None, progress: bool | None = None):
+    def fit(
+        self,
+        X: Vectors,
+        ids: Vectors | None = None,
+        *,
+        queries: Vectors | None = None,
+        threads: int | None = None,
+        progress: bool | None = None,
+    ) -> Self:
         """Trains the index on X and fills it with X; what it held before is forgotten.
 
         Parameters
@@ -144,7 +155,9 @@ class Index(ABC):
                 self._adopt(fresh)
         return self
 
-    def add(self, X, ids=None, *, threads: int | None = None, progress: bool | None = None) -> np.ndarray:
+    def add(
+        self, X: Vectors, ids: Vectors | None = None, *, threads: int | None = None, progress: bool | None = None
+    ) -> np.ndarray:
         """Adds vectors; searches see all of them or none.
 
         Parameters
@@ -192,7 +205,7 @@ class Index(ABC):
                 self._bind()
         return ids
 
-    def remove(self, ids) -> int:
+    def remove(self, ids: Vectors) -> int:
         """Removes the vectors of these `ids`, one or many, and returns how many there were.
 
         Raises
@@ -231,15 +244,15 @@ class Index(ABC):
 
     def search(
         self,
-        Q,
+        Q: Vectors,
         k: int = 10,
         *,
-        recall=None,
-        effort=None,
-        filter=None,
+        recall: float | None = None,
+        effort: float | None = None,
+        filter: Filter = None,
         threads: int | None = None,
         progress: bool | None = None,
-    ):
+    ) -> Answer:
         """The k nearest vectors of each query.
 
         Parameters
@@ -268,8 +281,8 @@ class Index(ABC):
             answer = self._quick(Q, k, recall, effort)
             if answer is not None:
                 return answer
-        if self._scan is None:
-            self._fitted()
+        if self._dim is None:
+            raise self._not_fitted()
         queries, single = check_queries("Q", Q, self._dim)
         k = check_k(k)
         if self.metric == "cosine":
@@ -285,7 +298,7 @@ class Index(ABC):
             return self._find(queries[0] if single else queries, k, effort, threads)
         return self._in_chunks(queries, k, effort, threads, progress)
 
-    def _effort(self, k: int, recall, effort) -> float:
+    def _effort(self, k: int, recall: float | None, effort: float | None) -> float:
         if effort is not None:
             if recall is not None:
                 raise ParameterError(
@@ -297,7 +310,9 @@ class Index(ABC):
             raise NotFittedError("This index has no calibration for `recall=`; give `effort=`, or fit it again.")
         return self.calibration.effort(k, recall)
 
-    def _in_chunks(self, queries: np.ndarray, k: int, effort, threads: int, progress: bool | None):
+    def _in_chunks(
+        self, queries: np.ndarray, k: int, effort: float | None, threads: int, progress: bool | None
+    ) -> Answer:
         """Long batches in pieces of a fraction of a second, so that Ctrl-C and the progress bar work."""
         ids = np.empty((len(queries), k), dtype=np.int64)
         distances = np.empty((len(queries), k), dtype=np.float32)
@@ -311,7 +326,9 @@ class Index(ABC):
                 size = max(64, min(1 << 20, int(size * min(8.0, SEARCH_CHUNK_SECONDS / max(seconds, 1e-9)))))
         return ids, distances
 
-    def _filtered(self, queries: np.ndarray, single: bool, k: int, effort, filter, threads: int):
+    def _filtered(
+        self, queries: np.ndarray, single: bool, k: int, effort: float | None, filter: Filter, threads: int
+    ) -> Answer:
         queries = queries[0] if single else queries
         while True:
             with self._state_lock:
@@ -326,10 +343,10 @@ class Index(ABC):
             if self._version == version:
                 return answer
 
-    def _slot_bitmap(self, filter) -> tuple[np.ndarray, int]:
+    def _slot_bitmap(self, filter: Filter) -> tuple[np.ndarray, int]:
         """The filter as packed bits by slot, and how many are set."""
         known = self._fitted()
-        aligned = check_filter(filter, known.sorted_ids)
+        aligned = cast(np.ndarray, check_filter(filter, known.sorted_ids))  # None only where there is no filter
         bits = np.unpackbits(aligned, count=len(known), bitorder="little")
         matches = int(np.count_nonzero(bits))
         slots = known.slot_of_sorted
@@ -341,7 +358,7 @@ class Index(ABC):
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: str | PathLike) -> None:
+    def save(self, path: Path) -> None:
         """Writes the index to one file at `path`, atomically: a crash leaves the old file or the new one, whole.
 
         Raises
@@ -373,8 +390,11 @@ class Index(ABC):
 
     def _fitted(self) -> IdMap:
         if self._idmap is None:
-            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit(X) first.")
+            raise self._not_fitted()
         return self._idmap
+
+    def _not_fitted(self) -> NotFittedError:
+        return NotFittedError(f"{type(self).__name__} is not fitted; call fit(X) first.")
 
     def _prepare(self, X: np.ndarray) -> np.ndarray:
         return unit_rows(X, "X") if self.metric == "cosine" else X
@@ -388,6 +408,10 @@ class Index(ABC):
         Most of what a search costs beside its work is Python, and this way round it takes a microsecond or two.
         """
         return None
+
+    def _ladder(self) -> list[float]:
+        """Efforts to calibrate at, ascending; asked only where `_calibrated`."""
+        return [1.0]
 
     # ------------------------------------------------------------------ hooks
 
@@ -416,7 +440,15 @@ class Index(ABC):
         """Hands the arrays of the present state to the scan."""
 
     @abstractmethod
-    def _find(self, Q: np.ndarray, k: int, effort, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
+    def _find(
+        self,
+        Q: np.ndarray,
+        k: int,
+        effort: float | None,
+        threads: int,
+        bitmap: np.ndarray | None = None,
+        matches: int = 0,
+    ) -> Answer:
         """Searches checked queries, (d,) or (nq, d)."""
 
     @abstractmethod

@@ -114,8 +114,8 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
     ladder = index._ladder()
     bar.start(f"calibrate {index.kind}", len(ladder) * len(depths))
     skip = own is not None and len(X) > 1
-    ids_by_slot = index._idmap.ids_by_slot
-    own_ids = ids_by_slot[own] if skip else None
+    ids_by_slot = index._fitted().ids_by_slot
+    own_ids = ids_by_slot[own] if skip else ids_by_slot[:0]
     truth = exact_search(index.metric, X, ids_by_slot, queries, depths[-1] + skip, threads)
     if skip:
         truth = _without(truth, own_ids, depths[-1])
@@ -136,7 +136,9 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
     return Calibration([float(x) for x in ladder[:used]], recalls, source)
 
 
-def exact_search(metric: str, X: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, threads: int):
+def exact_search(
+    metric: str, X: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Ids and distances of the true neighbours among the float32 rows of X."""
     scan = core.FlatScan(metric, "f32", X.shape[1])
     scan.bind(X, None, ids, len(X))
@@ -159,7 +161,7 @@ def _recall(
     query, place = np.nonzero(~hits & (ids >= 0))
     for first in range(0, len(query), 4096):
         q, at = query[first : first + 4096], place[first : first + 4096]
-        distances = _distances(index.metric, queries[q], X[index._idmap.slots(ids[q, at])])
+        distances = _distances(index.metric, queries[q], X[index._fitted().slots(ids[q, at])])
         hits[q, at] = distances <= limit[q] + 1e-6 * np.abs(limit[q])
     return float(hits.mean())
 

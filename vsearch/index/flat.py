@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from vsearch._progress import Progress
 from vsearch._validate import check_choice, check_int
-from vsearch.errors import ParameterError
 from vsearch.index.base import Index
 from vsearch.index.ivf import REFINE, check_quantizer
 from vsearch.index.ivf_core import IvfCore
@@ -20,7 +19,6 @@ CHUNK_ROWS = 16384
 SURE_EPSILON = 3.5
 """z-score of the bounds: a Flat index has no effort to trade; a true neighbour is excluded once in some 4,000 times."""
 UNSIGNED_OFFSET = 128.0
-LARGEST_HALF = 65504.0
 
 
 class Flat(Index):
@@ -118,8 +116,6 @@ class Flat(Index):
         codes = stored = None
         if self._core is not None:
             codes = self._core.encode(X, np.zeros(len(X), dtype=np.uint32), threads)
-        if self._row_dtype == "f16" and X.size and max(X.max(), -X.min()) > LARGEST_HALF:
-            raise ParameterError(f"`X` must be within ±{LARGEST_HALF:g} to be stored as f16. Take bf16, or scale it.")
         if self._row_dtype is not None:
             stored = encode_rows(X - np.float32(self._offset) if self._offset else X, self._row_dtype)
         return len(X), codes, stored
@@ -129,7 +125,7 @@ class Flat(Index):
         for size, codes, stored in prepared:
             if self._core is not None:
                 self._core.append(np.arange(first, first + size), np.zeros(size, dtype=np.uint32), codes)
-            if stored is not None:
+            if self._store is not None and stored is not None:
                 self._store.own()
                 self._store.append(*stored)
             first += size
@@ -143,9 +139,9 @@ class Flat(Index):
     def _bind(self) -> None:
         rows, factors = (self._store.rows, self._store.factors) if self._store is not None else (None, None)
         if self._core is not None:
-            self._core.bind(self._idmap.ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
+            self._core.bind(self._fitted().ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
         else:
-            self._scan.bind(rows, factors, self._idmap.ids_by_slot, len(self))
+            self._scan.bind(rows, factors, self._fitted().ids_by_slot, len(self))
 
     # ------------------------------------------------------------------ reading
 
@@ -164,9 +160,9 @@ class Flat(Index):
         return self._scan.try_search(Q, k)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
-        if self._store is None:
-            return self._core.decode(slots)
-        return self._store.take(slots) + np.float32(self._offset)
+        if self._store is not None:
+            return self._store.take(slots) + np.float32(self._offset)
+        return cast(IvfCore, self._core).decode(slots)
 
     def _nbytes(self) -> int:
         codes = self._core.nbytes if self._core is not None else 0

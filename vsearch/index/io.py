@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike
-
+from vsearch._typing import Path
 from vsearch.errors import CorruptFileError, ForeignFileError, FormatError
 from vsearch.index.base import Index
 from vsearch.index.flat import Flat
@@ -13,7 +12,7 @@ from vsearch.storage import container
 KINDS: dict[str, type[Index]] = {cls.kind: cls for cls in (Flat, IVF)}
 
 
-def load(path: str | PathLike, *, mmap: bool = False, check: bool = True) -> Index:
+def load(path: Path, *, mmap: bool = False, check: bool = True) -> Index:
     """Opens an index that `Index.save` wrote.
 
     Parameters

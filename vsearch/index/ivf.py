@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from vsearch._progress import Progress
+from vsearch._typing import Answer
 from vsearch._validate import check_choice, check_int, check_k
 from vsearch.errors import DTypeError, ParameterError
 from vsearch.index.base import Index
 from vsearch.index.calibrate import Calibration
 from vsearch.index.ivf_core import IvfCore
-from vsearch.quantize.grid import EPSILON, RaBitQ
+from vsearch.quantize.grid import EPSILON, Codes, RaBitQ
 from vsearch.quantize.kmeans import ITERATIONS
 from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
@@ -23,6 +24,10 @@ MAX_PLANS = 256
 REFINE = (*DTYPES, None)
 COMPACT_AT = 0.5
 """Share of garbage in the arena at which a removal or an addition compacts it."""
+
+
+Encoded: TypeAlias = "tuple[np.ndarray, Codes | None, tuple[np.ndarray, np.ndarray | None] | None]"
+"""Lists, codes and stored rows of new vectors."""
 
 
 class IVF(Index):
@@ -57,6 +62,7 @@ class IVF(Index):
 
     kind = "ivf"
     _calibrated = True
+    _core: IvfCore  # there once fitted
 
     def __init__(
         self,
@@ -74,14 +80,13 @@ class IVF(Index):
         self.dtype = check_choice("dtype", dtype, DTYPES)
         self.refine = check_choice("refine", refine, REFINE) if quantizer is not None else None
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
-        self._core: IvfCore | None = None
         self._plans: tuple[Calibration | None, dict[tuple[Any, ...], tuple[int, float]]] = (None, {})
         self._store: VectorStore | None = None
 
     def __repr__(self) -> str:
         held = f"quantizer={self.quantizer!r}, refine={self.refine!r}" if self.quantizer else f"dtype={self.dtype!r}"
         head = f"IVF(lists={self.lists}, metric={self.metric!r}, {held})"
-        if self._core is None:
+        if self._dim is None:
             return f"{head}: not fitted"
         lists = len(self._core.centroids)
         size = f"{len(self):,} vectors of {self.dim} dimensions in {lists:,} lists"
@@ -117,7 +122,7 @@ class IVF(Index):
     def _row_dtype(self) -> str | None:
         return self.refine if self.quantizer is not None else self.dtype
 
-    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> list[Any]:
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> list[Encoded]:
         bar.start("add ivf", len(X))
         prepared = []
         for first in range(0, len(X), CHUNK_ROWS):
@@ -126,15 +131,15 @@ class IVF(Index):
             bar.advance(len(rows))
         return prepared
 
-    def _encode_assigned(self, X: np.ndarray, assign: np.ndarray, threads: int):
+    def _encode_assigned(self, X: np.ndarray, assign: np.ndarray, threads: int) -> Encoded:
         stored = encode_rows(X, self._row_dtype) if self._row_dtype else None
         return assign, self._core.encode(X, assign, threads), stored
 
-    def _insert(self, slots: np.ndarray, prepared) -> None:
+    def _insert(self, slots: np.ndarray, prepared: Encoded | list[Encoded]) -> None:
         first = int(slots[0])
         for assign, codes, stored in [prepared] if isinstance(prepared, tuple) else prepared:
             self._core.append(np.arange(first, first + len(assign)), assign, codes)
-            if stored is not None:
+            if self._store is not None and stored is not None:
                 self._store.own()
                 self._store.append(*stored)
             first += len(assign)
@@ -152,7 +157,7 @@ class IVF(Index):
     def _bind(self) -> None:
         self._plans = (None, {})
         rows, factors = (self._store.rows, self._store.factors) if self._store is not None else (None, None)
-        self._core.bind(self._idmap.ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
+        self._core.bind(self._fitted().ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
 
     def _ladder(self) -> list[float]:
         """Efforts to calibrate at: 1, 2, 4, 6, 8, 12, 16, ... lists."""
@@ -160,8 +165,16 @@ class IVF(Index):
         steps = {round(2 ** (i / 2)) for i in range(2 * math.ceil(math.log2(max(2, lists))) + 1)}
         return [float(p) for p in sorted({min(p, lists) for p in steps | {lists}})]
 
-    def _find(self, Q: np.ndarray, k: int, effort, threads: int, bitmap: np.ndarray | None = None, matches: int = 0):
-        probes = _probes(effort)
+    def _find(
+        self,
+        Q: np.ndarray,
+        k: int,
+        effort: float | None,
+        threads: int,
+        bitmap: np.ndarray | None = None,
+        matches: int = 0,
+    ) -> Answer:
+        probes = _probes(1.0 if effort is None else effort)
         if bitmap is not None and matches:
             # The matches of a filter are spread over more lists: open as many more as it takes to meet the same number.
             probes = math.ceil(probes * min(FILTER_REACH, len(self) / matches))

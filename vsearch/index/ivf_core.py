@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vsearch.index.lists import BLOCK, BlockLists, grown
 from vsearch.kernels import core
-from vsearch.quantize.grid import RaBitQ, random_signs
+from vsearch.quantize.grid import Codes, RaBitQ, random_signs
 from vsearch.quantize.kmeans import kmeans
 
 
@@ -45,7 +47,7 @@ class IvfCore:
     def extra_stride(self) -> int:
         return 8 + 8 * (self.bits - 1) * -(-self.padded // 64) if self.bits > 1 else 0
 
-    def train(self, X: np.ndarray, lists: int, threads: int, on_round=None) -> None:
+    def train(self, X: np.ndarray, lists: int, threads: int, on_round: Callable[[], object] | None = None) -> None:
         """Learns the mean and the centroids."""
         self.mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
         if lists == 1:
@@ -72,7 +74,7 @@ class IvfCore:
         self.extra = np.zeros((len(assign) if self.bits > 1 else 0, self.extra_stride), dtype=np.uint8)
         return np.argsort(assign, kind="stable")
 
-    def encode(self, X: np.ndarray, assign: np.ndarray, threads: int):
+    def encode(self, X: np.ndarray, assign: np.ndarray, threads: int) -> Codes | None:
         """Codes of vectors relative to the centroids of their lists, None without a quantizer."""
         if self.quantizer is None:
             return None
@@ -82,7 +84,7 @@ class IvfCore:
             rotated, assign, self.rotated_centroids, self.rotated_mean, self.metric, threads
         )
 
-    def append(self, slots: np.ndarray, assign: np.ndarray, codes) -> None:
+    def append(self, slots: np.ndarray, assign: np.ndarray, codes: Codes | None) -> None:
         """Commits encoded vectors; the caller holds the scan's exclusive pass, or nobody searches yet."""
         total = int(slots[-1]) + 1
         if codes is not None:
@@ -105,7 +107,9 @@ class IvfCore:
             if self.bits > 1:
                 self.extra[moved_to] = self.extra[moved_from]
 
-    def bind(self, ids: np.ndarray, n: int, row_dtype: str, rows, factors) -> None:
+    def bind(
+        self, ids: np.ndarray, n: int, row_dtype: str, rows: np.ndarray | None, factors: np.ndarray | None
+    ) -> None:
         """Hands the arrays of the present state to the scan."""
         lists = self.lists
         self.scan.bind(
@@ -168,7 +172,9 @@ class IvfCore:
         return out
 
     @classmethod
-    def from_arrays(cls, metric: str, dim: int, quantizer: RaBitQ | None, seed: int, n: int, arrays) -> IvfCore:
+    def from_arrays(
+        cls, metric: str, dim: int, quantizer: RaBitQ | None, seed: int, n: int, arrays: dict[str, np.ndarray]
+    ) -> IvfCore:
         """The core of a file; ValueError where shapes or dtypes are not those that `arrays` wrote."""
         made = cls(metric, dim, quantizer, seed, arrays["rotation"])
         lists = len(arrays["centroids"])

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels import core
+from vsearch.quantize.grid import Codes
 
 BLOCK = 32
 SLOT_BYTES = 4 * BLOCK
@@ -91,7 +92,7 @@ class BlockLists:
         self.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
         self.position = np.zeros(n, dtype=np.uint32)
 
-    def append(self, slots: np.ndarray, assign: np.ndarray, codes=None) -> None:
+    def append(self, slots: np.ndarray, assign: np.ndarray, codes: Codes | None = None) -> None:
         """Puts new slots at the ends of their lists. `codes` are theirs (quantize.grid.Codes), None where blocks hold
         slots alone."""
         if len(slots) == 0:

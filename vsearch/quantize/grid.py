@@ -8,6 +8,7 @@ products are estimated without bias (Gao and Long, SIGMOD 2024, arXiv 2405.12497
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class RaBitQ:
     def __init__(self, bits: int = 1, *, seed: int = 0) -> None:
         self.bits = check_int("bits", bits, 1, 8)
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
-        self.rotation = None
+        self.rotation: Any = None
 
     def __repr__(self) -> str:
         return f"RaBitQ(bits={self.bits})"
@@ -123,7 +124,15 @@ class RaBitQ:
         lists = np.zeros(len(X), dtype=np.uint32)
         return self.encode_residuals(rotated, lists, origin, self.rotated_mean, "l2", threads)
 
-    def encode_residuals(self, rotated, assign, centroids, mean, metric: str, threads: int) -> Codes:
+    def encode_residuals(
+        self,
+        rotated: np.ndarray,
+        assign: np.ndarray,
+        centroids: np.ndarray,
+        mean: np.ndarray,
+        metric: str,
+        threads: int,
+    ) -> Codes:
         """Codes of rotated vectors relative to `centroids[assign]`, all without the mean: what an index stores.
 
         The rescaling factors are those of `metric`; `threads` threads share the rows.
@@ -148,16 +157,18 @@ class RaBitQ:
         """Estimated squared Euclidean distances from one query to each of the codes, float32 (n,)."""
         return self.estimate_stages(query, codes)[2]
 
-    def estimate_stages(self, query: np.ndarray, codes: Codes, epsilon: float = EPSILON):
+    def estimate_stages(
+        self, query: np.ndarray, codes: Codes, epsilon: float = EPSILON
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each of the codes: the 1-bit distance to the query, its lower bound at `epsilon` standard deviations, and
         the distance from all bits.
         """
         self._check_fitted()
-        query, _ = check_queries("query", query, self.dim)
+        query, _ = check_queries("query", query, self.rotation.dim)
         scan = self._scan(codes)
         return scan.estimate(np.ascontiguousarray(query[0]), epsilon)
 
-    def _scan(self, codes: Codes):
+    def _scan(self, codes: Codes) -> Any:
         n = len(codes)
         blocks = np.zeros((-(-n // BLOCK), core.block_bytes(self.rotation.padded)), dtype=np.uint8)
         slots = np.arange(n, dtype=np.uint32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vsearch.kernels import core
@@ -18,7 +20,7 @@ def kmeans(
     threads: int = 1,
     iterations: int = ITERATIONS,
     sample_per_centroid: int = SAMPLE_PER_CENTROID,
-    on_iteration=None,
+    on_iteration: Callable[[], object] | None = None,
 ) -> np.ndarray:
     """Centroids that minimise the squared distance of vectors to the nearest of them.
 

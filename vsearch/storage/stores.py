@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch._validate import check_choice
+from vsearch.errors import ParameterError
 
+LARGEST_HALF = 65504.0
 DTYPES = ("f32", "f16", "bf16", "int8")
 _NUMPY = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "int8": np.int8}
 
@@ -19,8 +21,9 @@ def encode_rows(X: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | Non
     if dtype == "f32":
         return np.ascontiguousarray(X, dtype=np.float32), None
     if dtype == "f16":
-        with np.errstate(over="ignore"):
-            return np.clip(X, -65504, 65504).astype(np.float16), None
+        if X.size and max(X.max(), -X.min()) > LARGEST_HALF:
+            raise ParameterError(f"`X` must be within ±{LARGEST_HALF:g} to be stored as f16. Take bf16, or scale it.")
+        return X.astype(np.float16), None
     if dtype == "bf16":
         bits = np.ascontiguousarray(X, dtype=np.float32).view(np.uint32)
         rounded = bits + 0x7FFF + ((bits >> 16) & 1)  # to nearest, ties to even
@@ -39,7 +42,7 @@ def decode_rows(rows: np.ndarray, factors: np.ndarray | None, dtype: str) -> np.
     """Stored rows as float32."""
     if dtype == "bf16":
         return (rows.astype(np.uint32) << 16).view(np.float32)
-    if dtype == "int8":
+    if factors is not None:
         return rows.astype(np.float32) * factors[:, :1]
     return rows.astype(np.float32)
 
