@@ -11,13 +11,6 @@ LANE = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15]
 DIMS = [16, 32, 48, 64, 96, 112, 128, 208, 384, 768, 912, 1024]
 
 
-@pytest.fixture(params=core.available_isas())
-def isa(request):
-    core.use_isa(request.param)
-    yield request.param
-    core.use_isa("best")
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
