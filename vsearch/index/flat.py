@@ -110,6 +110,9 @@ class Flat(Index):
             rows = X[first : first + CHUNK_ROWS]
             prepared.append(self._encode_rows(rows, threads))
             bar.advance(len(rows))
+        if self._store is not None:  # copying the rows, where that must be, while searches go on
+            self._store.own()
+            self._store.reserve(len(self) + len(X))
         return prepared
 
     def _encode_rows(self, X: np.ndarray, threads: int) -> tuple[int, Any, Any]:
