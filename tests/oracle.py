@@ -58,3 +58,77 @@ def values(rows: np.ndarray, factors: np.ndarray | None, dtype: str) -> np.ndarr
     if dtype == "int8":
         return rows * factors[:, :1].astype(np.float64)
     return rows.astype(np.float64)
+
+
+# ------------------------------------------------------------------------------------------------------------- RaBitQ
+
+
+def hadamard(n: int) -> np.ndarray:
+    """The orthonormal Walsh-Hadamard matrix of a power of two."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < n:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix / np.sqrt(n)
+
+
+def rotation(dim: int, signs: np.ndarray) -> np.ndarray:
+    """The matrix of csrc/quantize/rotation.hpp, (padded, dim), from its packed signs: rotated = matrix @ x."""
+    padded = -(-dim // 16) * 16
+    span = 1 << (padded.bit_length() - 1)
+    flips = 1.0 - 2.0 * np.unpackbits(signs, bitorder="little").reshape(-1, padded)
+    matrix = np.eye(padded)[:, :dim]
+    for number, flip in enumerate(flips):
+        matrix = flip[:, None] * matrix
+        part = slice(0, span) if number % 2 == 0 else slice(padded - span, padded)
+        matrix[part] = hadamard(span) @ matrix[part]
+        if span != padded:
+            low, high = matrix[: padded // 2], matrix[padded // 2 :]
+            matrix = np.concatenate([low + high, low - high]) / np.sqrt(2)
+    return matrix
+
+
+def best_grid_cosine(vector: Any, bits: int) -> float:
+    """The largest cosine between a vector and any point of the B-bit grid (half-odd integers).
+
+    The best point is the nearest one to t * vector for some t > 0 (arXiv 2409.09913, algorithm 1). All t at which it changes
+    are tried, in order: where level k of coordinate j begins, the dot product gains |x_j| and the squared norm 2 k.
+    """
+    magnitude = np.abs(np.asarray(vector, np.float64))
+    magnitude /= np.linalg.norm(magnitude)
+    top = 2 ** (bits - 1) - 1
+    level = np.arange(1, top + 1)
+    begins = level[:, None] / np.maximum(magnitude, 1e-300)
+    order = np.argsort(begins, axis=None)
+    gains = np.broadcast_to(magnitude, begins.shape).reshape(-1)[order]
+    costs = np.broadcast_to(2.0 * level[:, None], begins.shape).reshape(-1)[order]
+    dot = magnitude.sum() / 2 + np.concatenate([[0.0], np.cumsum(gains)])
+    norm2 = len(magnitude) / 4 + np.concatenate([[0.0], np.cumsum(costs)])
+    return float((dot / np.sqrt(norm2)).max())
+
+
+def unpacked(extra: np.ndarray, padded: int, bits: int) -> np.ndarray:
+    """The lower bits of RaBitQ codes, (n, padded), from rows of two factors and planes (csrc/quantize/planes.hpp)."""
+    planes, chunks = bits - 1, -(-padded // 64)
+    rows = extra[:, 8:].reshape(len(extra), chunks, 8 * planes)
+    values = np.zeros((len(extra), chunks, 64), np.int64)
+    shift = at = 0
+    while shift < planes:
+        width = next(w for w in (4, 2, 1) if w <= planes - shift)
+        plane = rows[:, :, at : at + 8 * width]
+        parts = [plane >> (width * i) & (2**width - 1) for i in range(8 // width)]
+        # A byte of a one-bit plane holds eight neighbours; of a wider one, dims that lie a whole plane apart.
+        axis = 3 if width == 1 else 2
+        values |= np.stack(parts, axis).reshape(values.shape).astype(np.int64) << shift
+        shift, at = shift + width, at + 8 * width
+    return values.reshape(len(extra), -1)[:, :padded]
+
+
+def lanes(block: np.ndarray, padded: int) -> np.ndarray:
+    """The sign bits of the 32 vectors of one block, (32, padded), by the drawing in csrc/quantize/block.hpp."""
+    rows = block[: padded * 4].reshape(padded // 4, 16)
+    order = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15]
+    bits = np.zeros((32, padded), np.uint8)
+    for byte, vector in enumerate(order):
+        for lane, nibble in ((vector, rows[:, byte] & 15), (vector + 16, rows[:, byte] >> 4)):
+            bits[lane] = (nibble[:, None] >> np.arange(4) & 1).reshape(-1)
+    return bits

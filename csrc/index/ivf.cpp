@@ -120,12 +120,16 @@ void IvfScan::prepare(const float* query, Workspace& w) const {
     }
 }
 
-// B_q and |q - c| of one list. For ip <c + mean, q> is assembled from the centred parts.
-IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, const Workspace& w) const {
-    if (metric_ == Metric::kL2) return {std::sqrt(distance2), distance2};
-    const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);
-    const float dot = dot_centroid + coarse_.dot_mean(list) + w.query_dot_mean;
-    return {std::sqrt(distance2), (metric_ == Metric::kCosine ? 1.0f : 0.0f) - dot};
+// What one list adds to the estimates of its codes. For ip <c + mean, q> is assembled from the centred parts.
+IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const {
+    const auto margin = [&](float spread, float noise) { return epsilon * std::sqrt(spread * spread * distance2 + noise * noise); };
+    ListTerms t{distance2, margin(arrays_.sign_spread, w.query.sign_noise()), margin(arrays_.full_spread, w.query.full_noise())};
+    if (metric_ != Metric::kL2) {
+        const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);
+        const float dot = dot_centroid + coarse_.dot_mean(list) + w.query_dot_mean;
+        t.base = (metric_ == Metric::kCosine ? 1.0f : 0.0f) - dot;
+    }
+    return t;
 }
 
 void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances) {
@@ -145,7 +149,7 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
                 const std::uint32_t list = w.coarse.lists[p];
                 const std::uint8_t* next = p + 1 < w.coarse.lists.size() ? arrays_.blocks + arrays_.list_block[w.coarse.lists[p + 1]] * block_bytes_ : nullptr;
                 if (bits_ > 0)
-                    scan_codes(list, terms(list, w.coarse.distances[p], w), next, options, w);
+                    scan_codes(list, terms(list, w.coarse.distances[p], options.epsilon, w), next, options, w);
                 else
                     scan_rows(list, options, w);
             }
@@ -158,8 +162,7 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
     const KernelTable& kernel = kernels();
     const std::size_t size = arrays_.list_size[list];
     const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
-    // rescale is negative: adding the margin to the dot product lowers the estimate by epsilon * |rescale| * spread * |q - c|
-    const float offset = w.query.offset() + options.epsilon * arrays_.sign_spread * terms.distance;
+    const float offset = w.query.offset() + terms.sign_margin;  // rescale is negative: this lowers the estimate
     float bounds[kBlock];
     w.counters.scanned += size;
     for (std::size_t first = 0; first < size; first += kBlock, block += block_bytes_) {
@@ -191,7 +194,6 @@ void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& 
     w.counters.survivors += w.pending.size();
     // The first list has no threshold yet and lets everything through: nearest first, so that the rest can be refused.
     if (w.pending.size() > 2 * options.k) std::sort(w.pending.begin(), w.pending.end(), [](const Candidate& a, const Candidate& b) { return a.bound < b.bound; });
-    const float margin = options.epsilon * arrays_.full_spread * terms.distance;
     for (const Candidate& c : w.pending) {
         if (!(c.bound < w.best.threshold())) continue;
         float estimate = c.bound;
@@ -200,10 +202,9 @@ void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& 
             const float* factor = reinterpret_cast<const float*>(extra);
             const float dot = w.query.full_dot(layout_.codes(c.block), c.lane, extra + 2 * sizeof(float));
             estimate = terms.base + factor[0] + factor[1] * dot;
-            if (!(estimate + factor[1] * margin < w.best.threshold())) continue;
+            if (!(estimate + factor[1] * terms.full_margin < w.best.threshold())) continue;
         } else if (arrays_.rows.data == nullptr) {  // nothing better than the 1-bit estimate: take the margin out again
-            const float rescale = layout_.rescale(c.block)[c.lane];
-            estimate = c.bound - rescale * options.epsilon * arrays_.sign_spread * terms.distance;
+            estimate = c.bound - layout_.rescale(c.block)[c.lane] * terms.sign_margin;
         }
         if (arrays_.rows.data == nullptr) {
             w.best.push(estimate, c.slot);
@@ -272,12 +273,12 @@ void IvfScan::estimate_slot(std::uint32_t slot, float epsilon, const Workspace& 
     const std::uint32_t lane = position % kBlock, list = arrays_.block_list[position / kBlock];
     float distance2 = 0;
     kernels().l2_f32(w.rotated.data(), coarse_.centroid(list), 0, nullptr, 1, rotation_.padded(), &distance2);
-    const ListTerms t = terms(list, distance2, w);
+    const ListTerms t = terms(list, distance2, epsilon, w);
     std::uint16_t sums[kBlock];
     kernels().fastscan(layout_.codes(block), w.query.lut(), layout_.groups, sums);
     const float rescale = layout_.rescale(block)[lane];
     sign = t.base + layout_.add(block)[lane] + rescale * (w.query.scale() * static_cast<float>(sums[lane]) + w.query.offset());
-    bound = sign + rescale * epsilon * arrays_.sign_spread * t.distance;
+    bound = sign + rescale * t.sign_margin;
     full = sign;
     if (arrays_.extra != nullptr) {
         const std::uint8_t* extra = arrays_.extra + slot * arrays_.extra_stride;

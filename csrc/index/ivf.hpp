@@ -82,8 +82,8 @@ public:
 private:
     struct Workspace;
     struct ListTerms {
-        float distance;  // |q - c|
-        float base;      // B_q of the estimate
+        float base;                      // B_q of the estimate
+        float sign_margin, full_margin;  // epsilon standard deviations of <y, q'>, for the bounds
     };
 
     std::unique_ptr<Workspace> borrow();
@@ -91,7 +91,7 @@ private:
 
     void search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances);
     void prepare(const float* query, Workspace& w) const;
-    ListTerms terms(std::uint32_t list, float distance2, const Workspace& w) const;
+    ListTerms terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const;
     void scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const;
     void scan_rows(std::uint32_t list, const IvfQuery& options, Workspace& w) const;
     void scan_matches(const IvfQuery& options, Workspace& w) const;

@@ -14,6 +14,7 @@ namespace {
 // Clip of the uniform B-bit quantiser that is best for a unit Gaussian, B = 1..8 (specs section 1.2).
 constexpr float kGaussianClip[9] = {0.0f, 1.599f, 1.991f, 2.348f, 2.683f, 3.006f, 3.328f, 3.640f, 3.939f};
 constexpr int kScaleSteps = 16;
+constexpr int kPlainQueryBits = 5;  // codes of more bits see the query in two int8 halves
 
 float cosine_score(float dot, float norm) { return norm > 0.0f ? dot / std::sqrt(norm) : 0.0f; }
 
@@ -146,6 +147,7 @@ void PreparedQuery::build_tables(const float* q) {
     kernels().quantize_u8(table_.data(), groups_ * 16, widest > 0 ? levels / widest : 0.0f, levels, lut_.data());
     scale_ = widest > 0 ? widest / levels : 0.0f;
     offset_ = lowest_sum - 0.5f * query_sum_;
+    sign_noise_ = scale_ * std::sqrt(static_cast<float>(groups_) / 12.0f);
     if (bits_ == 1) return;
     constexpr float kFine = 32000.0f;
     fine_.resize(groups_ * 16);
@@ -155,8 +157,9 @@ void PreparedQuery::build_tables(const float* q) {
     fine_offset_ = lowest_sum;
 }
 
-// Seven bits are enough for codes of up to 6 bits (query precision >= code bits + 3 counting the sign); from 7 bits on
-// the query is split into two int8 halves.
+// A query needs three bits more than the codes: eight with the sign serve codes of up to 5 bits, two int8 halves the others.
+// The extra bits u are about their middle m more often than not: sum u q = sum (u - m) q + m sum q, with the last sum exact,
+// has a third of the rounding error of sum u q.
 void PreparedQuery::quantize_query(const float* q) {
     const std::size_t padded = plane_chunks(dim_) * kChunk;
     high_.resize(padded);
@@ -165,12 +168,14 @@ void PreparedQuery::quantize_query(const float* q) {
     std::memset(low_.data(), 0, padded);
     float peak = 0;
     for (std::size_t j = 0; j < dim_; ++j) peak = std::max(peak, std::fabs(q[j]));
-    const float top = bits_ >= 7 ? 127.0f * 128.0f : 127.0f;
+    const float top = bits_ > kPlainQueryBits ? 127.0f * 128.0f : 127.0f;
     query_scale_ = peak / top;
     const float inverse = peak > 0 ? top / peak : 0.0f;
+    std::int64_t rounded_sum = 0;
     for (std::size_t j = 0; j < dim_; ++j) {
         const int value = static_cast<int>(std::lrint(q[j] * inverse));
-        if (bits_ >= 7) {
+        rounded_sum += value;
+        if (bits_ > kPlainQueryBits) {
             const int high = (value + 64 + (1 << 20)) / 128 - (1 << 13);  // floor((value + 64) / 128)
             high_[j] = static_cast<std::int8_t>(high);
             low_[j] = static_cast<std::int8_t>(value - 128 * high);
@@ -178,6 +183,10 @@ void PreparedQuery::quantize_query(const float* q) {
             high_[j] = static_cast<std::int8_t>(value);
         }
     }
+    const float half = static_cast<float>(1 << (bits_ - 1));
+    const float middle = (half - 1.0f) / 2;
+    full_offset_ = middle * (query_sum_ - query_scale_ * static_cast<float>(rounded_sum)) - (half - 0.5f) * query_sum_;
+    full_noise_ = query_scale_ * half * std::sqrt(static_cast<float>(dim_) / 120.0f);  // of u - m: half^2 / 10, measured
 }
 
 float PreparedQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
@@ -187,10 +196,10 @@ float PreparedQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane,
     for (std::size_t g = 0; g < groups_; ++g) signs += fine_[g * 16 + ((block_codes[g * 16 + byte] >> shift) & 15u)];
     const std::size_t chunks = plane_chunks(dim_);
     float planes = static_cast<float>(kernels().dot_planes(bits_ - 1, extra, high_.data(), chunks));
-    if (bits_ >= 7) planes = 128.0f * planes + static_cast<float>(kernels().dot_planes(bits_ - 1, extra, low_.data(), chunks));
+    if (bits_ > kPlainQueryBits) planes = 128.0f * planes + static_cast<float>(kernels().dot_planes(bits_ - 1, extra, low_.data(), chunks));
     const float half = static_cast<float>(1 << (bits_ - 1));
     const float sign_dot = fine_scale_ * static_cast<float>(signs) + fine_offset_;
-    return half * sign_dot + query_scale_ * planes - (half - 0.5f) * query_sum_;
+    return half * sign_dot + query_scale_ * planes + full_offset_;
 }
 
 }  // namespace vsearch

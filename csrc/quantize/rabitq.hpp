@@ -13,8 +13,9 @@
 //
 // The bound needs |o| sqrt(kappa), and |o|/cos = S |y|: so |o| sqrt(kappa) = S |y| sin, with sin concentrated (0.603 at 1 bit).
 // One constant per stage and index, spread = |y| sin / sqrt(D - 1) averaged over the data, stands for it, and the lower bound
-//   estimate - epsilon * |rescale| * spread * |q - c|
-// costs no factor of its own.
+//   estimate - epsilon * |rescale| * sqrt((spread |q - c|)^2 + noise^2)
+// costs no factor of its own. `noise` is what rounding the query adds to <y, q'>; it grows with |q'| and not with |q - c|, so it
+// is what counts in a tight list far from the mean.
 #pragma once
 
 #include <cstddef>
@@ -53,6 +54,10 @@ public:
     float scale() const { return scale_; }
     float offset() const { return offset_; }
 
+    // Standard deviation of <y, q'> from the rounding of the query, of the 1-bit code and of all bits.
+    float sign_noise() const { return sign_noise_; }
+    float full_noise() const { return full_noise_; }
+
     // <y, q'> of all bits, from the vector's lane in its block and its extra bits. In units of the B-bit grid.
     float full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const;
 
@@ -69,8 +74,9 @@ private:
     AlignedArray<std::int16_t> fine_;  // the same in 15 bits, for the survivors
     float fine_scale_ = 0, fine_offset_ = 0;
     AlignedArray<std::int8_t> high_, low_;  // the query in 7 + 7 bits: q' ~ query_scale * (128 high + low)
-    float query_scale_ = 0;
-    float query_sum_ = 0;
+    float query_scale_ = 0, query_sum_ = 0;
+    float full_offset_ = 0;  // what full_dot adds to the two parts
+    float sign_noise_ = 0, full_noise_ = 0;
 };
 
 }  // namespace vsearch

@@ -1,0 +1,30 @@
+"""Every engine in turn: the compiled core at each instruction set of this CPU, and its Numba twin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from vsearch import kernels
+
+ENGINES = [*kernels.core.available_isas(), *(["numba"] if kernels.backend != "numba" else [])]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Runs a test once on each engine, by its name; whoever computes inside vsearch is exchanged for it."""
+    if request.param == "numba" and kernels.backend != "numba":
+        pytest.importorskip("numba")
+        from vsearch.kernels import fallback
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("vsearch.") and getattr(module, "core", None) is kernels.core:
+                monkeypatch.setattr(module, "core", fallback)
+        yield "numba"
+        return
+    before = kernels.core.isa()
+    kernels.core.use_isa(request.param)
+    yield request.param
+    kernels.core.use_isa(before)
