@@ -90,8 +90,8 @@ def rotation(dim: int, signs: np.ndarray) -> np.ndarray:
 def best_grid_cosine(vector: Any, bits: int) -> float:
     """The largest cosine between a vector and any point of the B-bit grid (half-odd integers).
 
-    The best point is the nearest one to t * vector for some t > 0 (arXiv 2409.09913, algorithm 1). All t at which it changes
-    are tried, in order: where level k of coordinate j begins, the dot product gains |x_j| and the squared norm 2 k.
+    The best point is the nearest one to t * vector for some t > 0 (arXiv 2409.09913, algorithm 1). All t at which it
+    changes are tried, in order: where level k of coordinate j begins, the dot product gains |x_j|, the norm2 2 k.
     """
     magnitude = np.abs(np.asarray(vector, np.float64))
     magnitude /= np.linalg.norm(magnitude)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 from vsearch import kernels
 
-ENGINES = [*kernels.core.available_isas(), *(["numba"] if kernels.backend != "numba" else [])]
+ENGINES = list(kernels.core.available_isas())
+if kernels.backend == "compiled" and find_spec("numba") and find_spec("vsearch.kernels.fallback"):
+    ENGINES.append("numba")
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Runs a test once on each engine, by its name; whoever computes inside vsearch is exchanged for it."""
     if request.param == "numba" and kernels.backend != "numba":
-        pytest.importorskip("numba")
         from vsearch.kernels import fallback
 
         for name, module in list(sys.modules.items()):

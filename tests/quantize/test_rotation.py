@@ -70,8 +70,8 @@ def test_seed_chooses_the_rotation() -> None:
 def test_no_coordinate_is_preferred_over_seeds(dim: int) -> None:
     """Images of an axis have mean zero, and where D is a power of two each coordinate an equal share of its length.
 
-    Elsewhere an axis may pass outside every transform and meet only the Kac steps: a coordinate then keeps up to 1/16 of
-    it. Sign flips keep estimates unbiased all the same (test_rabitq_laws.py, law 2), and vectors have many axes.
+    Elsewhere an axis may pass outside every transform and meet only the Kac steps: a coordinate then keeps up to 1/16
+    of it. Sign flips keep estimates unbiased all the same (test_rabitq_laws.py, law 2), and vectors have many axes.
     """
     seeds = 2000
     for axis in (0, dim // 2, dim - 1):
