@@ -14,6 +14,7 @@ constexpr std::size_t kPanel = 16;
 constexpr std::size_t kManyQueries = 10;              // from here on a half-filled panel beats streaming
 constexpr std::size_t kMostQueries = 1024;            // of one tile scan
 constexpr std::size_t kMostResultBytes = 64u << 20;   // of one tile scan
+constexpr std::size_t kKeptResultBytes = 4u << 20;    // beyond this a workspace is freed after use
 constexpr std::size_t kPartBytes = 512 * 1024;        // rows below which a second thread is not worth waking
 
 std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
@@ -42,14 +43,14 @@ struct FlatScan::Workspace {
 
 class FlatScan::Borrowed {
 public:
-    explicit Borrowed(FlatScan& owner) : owner_(owner) {
+    explicit Borrowed(FlatScan& owner, bool keep = true) : owner_(owner), keep_(keep) {
         std::lock_guard<std::mutex> lock(owner_.mutex_);
         if (owner_.idle_.empty()) return;
         workspace_ = std::move(owner_.idle_.back());
         owner_.idle_.pop_back();
     }
     ~Borrowed() {
-        if (!workspace_) return;
+        if (!workspace_ || !keep_) return;
         std::lock_guard<std::mutex> lock(owner_.mutex_);
         owner_.idle_.push_back(std::move(workspace_));
     }
@@ -61,6 +62,7 @@ public:
 
 private:
     FlatScan& owner_;
+    bool keep_;
     std::unique_ptr<Workspace> workspace_;
 };
 
@@ -104,8 +106,9 @@ void FlatScan::search_many(const float* queries, std::size_t nq, const FlatQuery
     const RowParts parts(arrays_.n, std::min(wanted, 1 + arrays_.n * arrays_.rows.stride / kPartBytes));
     const std::size_t count = parts.count();
     const bool merging = count > 1;
+    const bool keep = chunk * k * sizeof(Neighbour) <= kKeptResultBytes;
     std::vector<Borrowed> workspaces;
-    for (std::size_t i = 0; i < (merging ? chunks * count : std::min(options.threads, chunks)); ++i) workspaces.emplace_back(*this);
+    for (std::size_t i = 0; i < (merging ? chunks * count : std::min(options.threads, chunks)); ++i) workspaces.emplace_back(*this, keep);
 
     const auto in_chunk = [&](std::size_t c) { return std::min(chunk, nq - c * chunk); };
     const auto finish = [&](std::size_t c, TileScan& tiles) {
