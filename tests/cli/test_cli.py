@@ -17,9 +17,11 @@ from typer.testing import CliRunner, Result
 
 import vsearch as vs
 from vsearch import cli
+from vsearch.cli import show
 from vsearch.cli.app import app
 
 RUNNER = CliRunner()
+show.console.width = show.WIDTH_OF_FILES  # the workers of pytest-xdist are told that they have 80 columns
 
 
 def run(*arguments: str | Path, code: int = 0) -> Result:
