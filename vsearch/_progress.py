@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from vsearch._validate import check_flag
+
 BAR_AFTER_SECONDS = 2.0
 
 
@@ -16,6 +18,8 @@ class Progress:
     """
 
     def __init__(self, title: str, show: bool | None = None, total: int | None = None) -> None:
+        if show is not None:
+            check_flag("progress", show)
         self.title = title
         self.show = sys.stderr.isatty() if show is None else bool(show)
         self.delay = BAR_AFTER_SECONDS if show is None else 0.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
@@ -97,6 +98,32 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
         near = difflib.get_close_matches(value.lower(), [x for x in allowed if isinstance(x, str)], 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ParameterError(f"`{name}` must be one of {', '.join(map(repr, allowed))}; got {_show(value)}.{hint}")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is a bool; anything else is more often a mistake than meant.
+
+    >>> check_flag("mmap", True)
+    True
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise DTypeError(f"`{name}` must be True or False; got {_show(value)}.")
+    return bool(value)
+
+
+def check_path(name: str, path: Any) -> str:
+    """Return ``path``, a name or an `os.PathLike`, as the name that the system takes.
+
+    >>> check_path("path", "wiki.vsx")
+    'wiki.vsx'
+    """
+    try:
+        file = os.fsdecode(path)
+    except TypeError:
+        raise DTypeError(f"`{name}` must be a str or a path; got {_show(path)}.") from None
+    if not file or "\0" in file:
+        raise ParameterError(f"`{name}` must be the name of a file; got {_show(path)}.")
+    return file
 
 
 def check_vectors(

@@ -8,6 +8,16 @@
 #include "kernels/table.hpp"
 
 namespace vsearch {
+namespace {
+
+// Vectors near the end of float32's range overflow in their products. Such a list is far, not nowhere: selecting and sorting
+// need numbers that compare.
+float ordered(float key) {
+    constexpr float kFar = std::numeric_limits<float>::max();
+    return key < kFar ? std::max(key, -kFar) : kFar;
+}
+
+}  // namespace
 
 void CoarseQuantizer::bind(const float* centroids, const float* mean, std::size_t lists, std::size_t dim, Metric metric) {
     centroids_ = centroids;
@@ -26,12 +36,13 @@ void CoarseQuantizer::bind(const float* centroids, const float* mean, std::size_
         const auto [low, high] = std::minmax_element(c, c + dim);
         low_[i] = *low;
         step_[i] = (*high - *low) / 127.0f;
-        const float inverse = step_[i] > 0 ? 1.0f / step_[i] : 0.0f;
+        const float inverse = step_[i] > 0 && std::isfinite(step_[i]) ? 1.0f / step_[i] : 0.0f;
         double norm2 = 0, dot_mean = 0;
         std::uint8_t* code = codes_.data() + i * code_stride_;
         std::memset(code, 0, code_stride_);
         for (std::size_t j = 0; j < dim; ++j) {
-            code[j] = static_cast<std::uint8_t>(std::min((c[j] - low_[i]) * inverse + 0.5f, 127.0f));
+            const float level = (c[j] - low_[i]) * inverse + 0.5f;
+            code[j] = static_cast<std::uint8_t>(level < 127.0f ? std::max(level, 0.0f) : 127.0f);
             norm2 += static_cast<double>(c[j]) * c[j];
             dot_mean += static_cast<double>(c[j]) * mean[j];
         }
@@ -55,7 +66,7 @@ void CoarseQuantizer::rank(const float* query, Scratch& scratch) const {
     for (std::size_t j = 0; j < dim_; ++j) scratch.query[j] = static_cast<std::int8_t>(std::lrint(query[j] * inverse));
     kernels().dot_u7(scratch.query.data(), codes_.data(), code_stride_, lists_, code_stride_, scratch.dots.data());
     for (std::size_t i = 0; i < lists_; ++i)
-        scratch.keys[i] = key_[i] - sum * low_[i] - scale * step_[i] * static_cast<float>(scratch.dots[i]);
+        scratch.keys[i] = ordered(key_[i] - sum * low_[i] - scale * step_[i] * static_cast<float>(scratch.dots[i]));
 }
 
 // The `probes` smallest keys, sorted. The p-th smallest of the minima of groups of four bounds the p-th smallest key from above,

@@ -21,7 +21,18 @@ import numpy as np
 from vsearch._progress import Progress
 from vsearch._threads import resolve_threads
 from vsearch._typing import Answer, Filter, Path, Vectors
-from vsearch._validate import check_choice, check_filter, check_float, check_ids, check_k, check_queries, check_vectors
+from vsearch._validate import (
+    check_choice,
+    check_filter,
+    check_flag,
+    check_float,
+    check_ids,
+    check_int,
+    check_k,
+    check_path,
+    check_queries,
+    check_vectors,
+)
 from vsearch.errors import DuplicateIdError, NotFittedError, ParameterError, UnknownIdError
 from vsearch.index.calibrate import Calibration, calibrate
 from vsearch.index.idmap import IdMap
@@ -94,13 +105,13 @@ class Index(ABC):
             If the id is not in the index.
         """
         with self._state_lock:
-            slot = self._fitted().slots(check_ids("id", id))
+            slot = self._fitted().slots(_one_id(id))
             return self._vectors(slot)[0]
 
     def __contains__(self, id: object) -> bool:
         try:
             with self._state_lock:
-                self._fitted().slots(check_ids("id", id))
+                self._fitted().slots(_one_id(id))
             return True
         except (UnknownIdError, TypeError, ValueError):
             return False
@@ -140,7 +151,7 @@ class Index(ABC):
         X = check_vectors("X", X)
         n, dim = X.shape
         ids = np.arange(n, dtype=np.int64) if ids is None else check_ids("ids", ids, n)
-        samples = None if queries is None else self._prepare(check_vectors("queries", queries, dim))
+        samples = None if queries is None else self._prepare(check_vectors("queries", queries, dim), "queries")
         threads = resolve_threads(threads)
         X = self._prepare(X)
         with self._write_lock, Progress(f"fit {self.kind}", progress) as bar:
@@ -277,7 +288,8 @@ class Index(ABC):
         ------
         NotFittedError, DTypeError, DimensionError, ParameterError
         """
-        if filter is None and (threads is None or (type(threads) is int and threads == 1)):
+        ordinary = progress is None or type(progress) is bool
+        if filter is None and ordinary and (threads is None or (type(threads) is int and threads == 1)):
             answer = self._quick(Q, k, recall, effort)
             if answer is not None:
                 return answer
@@ -287,10 +299,9 @@ class Index(ABC):
         k = check_k(k)
         if self.metric == "cosine":
             queries = unit_rows(queries, "Q")
-        if self._calibrated:
-            effort = self._effort(k, recall, effort)
-        elif recall is not None:
-            check_float("recall", recall, 0, 1, open_low=True)
+        effort = self._effort(k, recall, effort)
+        if not ordinary:
+            check_flag("progress", progress)
         threads = (1 if single else resolve_threads(None)) if threads is None else resolve_threads(threads)
         if filter is not None:
             return self._filtered(queries, single, k, effort, filter, threads)
@@ -299,6 +310,7 @@ class Index(ABC):
         return self._in_chunks(queries, k, effort, threads, progress)
 
     def _effort(self, k: int, recall: float | None, effort: float | None) -> float:
+        """The effort asked for, by itself or by the recall that it reaches."""
         if effort is not None:
             if recall is not None:
                 raise ParameterError(
@@ -306,6 +318,8 @@ class Index(ABC):
                 )
             return check_float("effort", effort, 0, open_low=True)
         recall = DEFAULT_RECALL if recall is None else check_float("recall", recall, 0, 1, open_low=True)
+        if not self._calibrated:
+            return 1.0
         if self.calibration is None:
             raise NotFittedError("This index has no calibration for `recall=`; give `effort=`, or fit it again.")
         return self.calibration.effort(k, recall)
@@ -365,6 +379,7 @@ class Index(ABC):
         ------
         NotFittedError, OSError
         """
+        path = check_path("path", path)
         with self._write_lock:
             known = self._fitted()
             meta, arrays = self._state()
@@ -377,7 +392,7 @@ class Index(ABC):
     def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
         """The index of a file; ValueError or KeyError where the parts do not fit each other (io.py names the file)."""
         index = cls._from_state(meta, arrays)
-        ids, n = arrays["ids"], int(meta["n"])
+        ids, n = arrays["ids"], check_int("n", meta["n"], 0, MAX_VECTORS)
         if ids.dtype != np.int64 or ids.shape != (n,) or (n and int(ids.min()) < 0):
             raise ValueError("ids must be int64 and not negative, one for each vector")
         index._idmap = IdMap(ids, copy=False)
@@ -396,8 +411,8 @@ class Index(ABC):
     def _not_fitted(self) -> NotFittedError:
         return NotFittedError(f"{type(self).__name__} is not fitted; call fit(X) first.")
 
-    def _prepare(self, X: np.ndarray) -> np.ndarray:
-        return unit_rows(X, "X") if self.metric == "cosine" else X
+    def _prepare(self, X: np.ndarray, name: str = "X") -> np.ndarray:
+        return unit_rows(X, name) if self.metric == "cosine" else X
 
     _calibrated: ClassVar[bool] = False
     """Whether `effort` changes the answer, so that `recall=` needs a calibration."""
@@ -467,6 +482,10 @@ class Index(ABC):
     @abstractmethod
     def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
         """The index of a file, without ids and unbound."""
+
+
+def _one_id(id: Any) -> np.ndarray:
+    return np.array([check_int("id", id, 0, MAX_ID)], np.int64)
 
 
 def unit_rows(X: np.ndarray, name: str) -> np.ndarray:

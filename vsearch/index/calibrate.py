@@ -74,12 +74,15 @@ class Calibration:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Calibration:
         """From a file; ValueError where it does not make sense."""
+        if not isinstance(value, dict) or not isinstance(value.get("recalls"), dict):
+            raise ValueError("the calibration is not an object of curves")
         efforts = [float(x) for x in value["efforts"]]
         recalls = {int(k): [float(x) for x in r] for k, r in value["recalls"].items()}
         curves = [efforts, *recalls.values()]
         rising = all(list(c) == sorted(c) and all(math.isfinite(x) for x in c) for c in curves)
         if (
             not recalls
+            or min(recalls) < 1
             or not efforts
             or efforts[0] <= 0
             or not rising

@@ -62,7 +62,8 @@ class Flat(Index):
         super().__init__(metric)
         self.dtype = check_choice("dtype", dtype, DTYPES)
         self.quantizer = check_quantizer(quantizer)
-        self.refine = check_choice("refine", refine, REFINE) if quantizer is not None else None
+        refine = check_choice("refine", refine, REFINE)
+        self.refine = refine if quantizer is not None else None
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
         self._offset = 0.0
         self._core: IvfCore | None = None  # one list of codes, with a quantizer
@@ -203,6 +204,8 @@ class Flat(Index):
         if quantizer is not None:
             index._core = IvfCore.from_arrays(index.metric, dim, quantizer, index.seed, n, arrays)
             index._scan = index._core.scan
+            if len(index._core.centroids) != 1:
+                raise ValueError("a flat index has one list")
         else:
             index._scan = core.FlatScan(index.metric, index.dtype, dim)
         if index._row_dtype:

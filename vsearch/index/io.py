@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vsearch._typing import Path
+from vsearch._validate import check_flag, check_path
 from vsearch.errors import CorruptFileError, ForeignFileError, FormatError
 from vsearch.index.base import Index
 from vsearch.index.flat import Flat
@@ -43,12 +44,14 @@ def load(path: Path, *, mmap: bool = False, check: bool = True) -> Index:
     >>> len(vs.load(path))
     4
     """
-    held = container.read(path, mmap=mmap, check=check)
+    path = check_path("path", path)
+    held = container.read(path, mmap=check_flag("mmap", mmap), check=check_flag("check", check))
     if held.kind not in KINDS:
         raise ForeignFileError(f"{path} holds a vsearch {held.kind!r}, which is not an index.")
     try:
         return KINDS[held.kind]._open(held.meta, held.arrays)
     except FormatError:
         raise
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise CorruptFileError(f"{path} is a damaged vsearch index: {error}.") from error
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:  # what forged parts lead to
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).split("\n")[0].rstrip(".")
+        raise CorruptFileError(f"{path} is a damaged vsearch index: {why}.") from error

@@ -78,7 +78,8 @@ class IVF(Index):
         self.lists = None if lists is None else check_int("lists", lists, 1, MAX_LISTS)
         self.quantizer = check_quantizer(quantizer)
         self.dtype = check_choice("dtype", dtype, DTYPES)
-        self.refine = check_choice("refine", refine, REFINE) if quantizer is not None else None
+        refine = check_choice("refine", refine, REFINE)
+        self.refine = refine if quantizer is not None else None
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
         self._plans: tuple[Calibration | None, dict[tuple[Any, ...], tuple[int, float]]] = (None, {})
         self._store: VectorStore | None = None

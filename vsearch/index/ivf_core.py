@@ -176,6 +176,8 @@ class IvfCore:
         cls, metric: str, dim: int, quantizer: RaBitQ | None, seed: int, n: int, arrays: dict[str, np.ndarray]
     ) -> IvfCore:
         """The core of a file; ValueError where shapes or dtypes are not those that `arrays` wrote."""
+        if arrays["rotation"].dtype != np.uint8:
+            raise ValueError(f"rotation has dtype {arrays['rotation'].dtype}")
         made = cls(metric, dim, quantizer, seed, arrays["rotation"])
         lists = len(arrays["centroids"])
         expected = {

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vsearch._validate import check_int, check_queries, check_vectors
-from vsearch.errors import NotFittedError
+from vsearch._threads import resolve_threads
+from vsearch._validate import MAX_DIM, check_float, check_int, check_queries, check_vectors
+from vsearch.errors import DimensionError, DTypeError, NotFittedError, ParameterError
 from vsearch.kernels import core
 
 METRICS = ("l2", "ip", "cosine")
@@ -97,13 +98,13 @@ class RaBitQ:
 
     def bytes_per_vector(self, dim: int) -> float:
         """Bytes of code and factors for one vector of `dim` dimensions."""
-        padded = -(-dim // 16) * 16
+        padded = -(-check_int("dim", dim, 1, MAX_DIM) // 16) * 16
         extra = 8 + 8 * (self.bits - 1) * -(-padded // 64) if self.bits > 1 else 0
         return padded / 8 + 8 + extra
 
     def start(self, dim: int) -> RaBitQ:
         """Makes the rotation for `dim` dimensions: the part of fitting that looks at no data."""
-        self.signs_of_rotation = random_signs(dim, self.seed)
+        self.signs_of_rotation = random_signs(check_int("dim", dim, 1, MAX_DIM), self.seed)
         self.rotation = core.Rotation(dim, self.signs_of_rotation)
         return self
 
@@ -118,7 +119,7 @@ class RaBitQ:
     def encode(self, X: np.ndarray, *, threads: int = 1) -> Codes:
         """Codes of the rows of X, for estimates of squared Euclidean distance, made by `threads` threads."""
         self._check_fitted()
-        X = check_vectors("X", X, self.dim)
+        X, threads = check_vectors("X", X, self.dim), resolve_threads(threads)
         rotated = self.rotation.apply(X, threads) - self.rotated_mean
         origin = np.zeros((1, self.rotation.padded), dtype=np.float32)
         lists = np.zeros(len(X), dtype=np.uint32)
@@ -141,7 +142,7 @@ class RaBitQ:
 
     def decode(self, codes: Codes) -> np.ndarray:
         """Vectors that the codes stand for, float32 (n, d)."""
-        self._check_fitted()
+        self._check_codes(codes)
         levels = core.rabitq_levels(codes.signs, codes.extra, self.bits)
         grid = levels.astype(np.float32) - (2**self.bits - 1) / 2
         # |o|^2 = add and S = -rescale/2 at a zero centroid; the reconstruction of least squares is (<o, y>/|y|^2) y.
@@ -163,10 +164,12 @@ class RaBitQ:
         """Of each of the codes: the 1-bit distance to the query, its lower bound at `epsilon` standard deviations, and
         the distance from all bits.
         """
-        self._check_fitted()
-        query, _ = check_queries("query", query, self.rotation.dim)
+        self._check_codes(codes)
+        query, single = check_queries("query", query, self.rotation.dim)
+        if not single:
+            raise DimensionError(f"`query` must be one vector of shape ({self.dim},); got {query.shape}.")
         scan = self._scan(codes)
-        return scan.estimate(np.ascontiguousarray(query[0]), epsilon)
+        return scan.estimate(np.ascontiguousarray(query[0]), check_float("epsilon", epsilon, 0))
 
     def _scan(self, codes: Codes) -> Any:
         n = len(codes)
@@ -194,6 +197,16 @@ class RaBitQ:
             n=n,
         )
         return scan
+
+    def _check_codes(self, codes: Codes) -> None:
+        self._check_fitted()
+        if not isinstance(codes, Codes):
+            raise DTypeError(f"`codes` must be what encode(X) returned; got a {type(codes).__name__}.")
+        padded, n = self.rotation.padded, len(codes)
+        stride = self.bytes_per_vector(padded) - padded / 8 - 8
+        if codes.signs.shape != (n, padded // 8) or codes.extra.shape != (n, stride):
+            wanted = f"of {self!r} for {self.dim} dimensions"
+            raise ParameterError(f"`codes` must be {wanted}; these are of another quantizer.")
 
     def _check_fitted(self) -> None:
         if self.rotation is None or not hasattr(self, "mean"):
