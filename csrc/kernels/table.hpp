@@ -38,7 +38,8 @@ using WidenKernel = void (*)(const void* values, std::size_t n, float scale, flo
 using TileKernel = std::size_t (*)(const float* panel, const float* rows, std::size_t n, std::size_t d, const float* bias, const float* bounds, std::uint32_t* hits);
 
 // FastScan over one block of 32 one-bit codes (layout: quantize/block.hpp). lut holds 16 bytes for each group of 4
-// dims. sums[v] = sum over groups of lut[group][nibble of vector v], exact in uint16 (the caller keeps max(lut)*groups < 65536).
+// dims, each at most 63, so that four can be added as bytes. sums[v] = sum over groups of lut[group][nibble of vector v], exact
+// in uint16 (the caller keeps max(lut)*groups < 65536); groups is a multiple of 4.
 using FastscanKernel = void (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint16_t* sums);
 
 // FastScan and the affine bound in one pass: bounds[v] = add[v] + rescale[v] * (scale * sums[v] + offset); bit v of the

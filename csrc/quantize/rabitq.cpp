@@ -141,9 +141,9 @@ void PreparedQuery::prepare(const float* rotated, std::size_t dim, int bits) {
 void PreparedQuery::build_tables(const float* q) {
     float widest = 0, lowest_sum = 0;
     kernels().subset_sums(q, groups_, table_.data(), &lowest_sum, &widest);
-    // Sums over all groups must fit in 16 bits. 8-bit entries add an error of about widest/255/sqrt(12) a group, a hundredth of
-    // the 1-bit estimator's own (specs section 1.4).
-    const float levels = std::min<float>(255.0f, std::floor(65535.0f / static_cast<float>(groups_)));
+    // Entries of 6 bits can be added four at a time as bytes, and sums over all groups fit in 16 bits. The rounding adds an error of
+    // widest/63/sqrt(12) a group, about a twentieth of the 1-bit estimator's own (specs section 1.4); the bounds know of it.
+    const float levels = std::min<float>(63.0f, std::floor(65535.0f / static_cast<float>(groups_)));
     kernels().quantize_u8(table_.data(), groups_ * 16, widest > 0 ? levels / widest : 0.0f, levels, lut_.data());
     scale_ = widest > 0 ? widest / levels : 0.0f;
     offset_ = lowest_sum - 0.5f * query_sum_;

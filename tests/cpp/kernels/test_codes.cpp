@@ -17,9 +17,9 @@ struct Block {
     Guarded<std::uint8_t> codes, lut;
     Guarded<float> add{32}, rescale{32};
 
-    // As large as the sum's 16 bits allow when `extreme`.
+    // As large as the kernels allow when `extreme`.
     Block(std::size_t groups, bool extreme) : codes(groups * 16), lut(groups * 16) {
-        const int most = static_cast<int>(std::min<std::size_t>(255, 65535 / groups));
+        const int most = static_cast<int>(std::min<std::size_t>(63, 65535 / groups));
         fill(codes, [&] { return static_cast<std::uint8_t>(random_int(0, 255)); });
         fill(lut, [&] { return static_cast<std::uint8_t>(extreme ? most : random_int(0, most)); });
         fill(add, [] { return random_float(); });
