@@ -1,0 +1,453 @@
+"""Bad values for every parameter of every public call: the exact class, the exact message, and nothing has changed.
+
+`FAULTS` names every parameter; `test_no_parameter_is_forgotten` compares it with the signatures.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vsearch as vs
+
+N, D = 60, 8
+X = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
+NEW = X[:3] + 1
+IDS = np.arange(100, 100 + N)
+P, T, S = vs.ParameterError, vs.DTypeError, vs.DimensionError
+NAN = float("nan")
+
+Fault = tuple[Any, type[vs.VsearchError], str]
+
+
+def ints(name: str, low: int, high: int, none: bool = False) -> list[Fault]:
+    wanted = f"`{name}` must be an int in [{low}, {high}]; got "
+    return [
+        (low - 1, P, f"{wanted}{low - 1}."),
+        (high + 1, P, f"{wanted}{high + 1}."),
+        (2.5, T, f"{wanted}2.5."),
+        (2.0, T, f"{wanted}2.0."),
+        (NAN, T, f"{wanted}nan."),
+        ("3", T, f"{wanted}'3'."),
+        ([3], T, f"{wanted}[3] (list)."),
+        (True, T, f"{wanted}True (bool)."),
+        (np.float32(3), T, f"{wanted}np.float32(3.0) (float32)."),
+        (np.zeros(2, np.int64), T, f"{wanted}an array of dtype int64 and shape (2,)."),
+        *([] if none else [(None, T, f"{wanted}None.")]),
+    ]
+
+
+def numbers(name: str, interval: str, outside: list[Any]) -> list[Fault]:
+    wanted = f"`{name}` must be a number in {interval}; got "
+    return [
+        *((value, P, f"{wanted}{value}.") for value in (*outside, NAN, float("inf"), -float("inf"))),
+        ("0.9", T, f"{wanted}'0.9'."),
+        ([0.9], T, f"{wanted}[0.9] (list)."),
+        (True, T, f"{wanted}True (bool)."),
+        (np.array([0.9, 0.8]), T, f"{wanted}an array of dtype float64 and shape (2,)."),
+        (1j, T, f"{wanted}1j (complex)."),
+    ]
+
+
+def choices(name: str, allowed: str, *hints: tuple[str, str]) -> list[Fault]:
+    wanted = f"`{name}` must be one of {allowed}; got "
+    return [
+        *((wrong, P, f"{wanted}{wrong!r}. Did you mean {right!r}?") for wrong, right in hints),
+        ("qqq", P, f"{wanted}'qqq'."),
+        (2, P, f"{wanted}2."),
+        (["l2"], P, f"{wanted}['l2'] (list)."),
+        (np.float32, P, f"{wanted}<class 'numpy.float32'> (type)."),
+    ]
+
+
+def flags(name: str, none: bool = False) -> list[Fault]:
+    wanted = f"`{name}` must be True or False; got "
+    values = [("yes", "'yes'"), (1, "1"), (0.0, "0.0"), ([], "[] (list)"), *([] if none else [(None, "None")])]
+    return [(value, T, f"{wanted}{shown}.") for value, shown in values]
+
+
+def matrices(name: str, d: int | None, empty: bool = False) -> list[Fault]:
+    kinds = f"`{name}` must be an array of float16, float32, float64, int8, uint8; got "
+    shape = "(n, d)" if d is None else f"(n, {d})"
+    cut = X[:4].copy()
+    cut[2, 5] = NAN
+    endless = X[:4].astype(np.float64)
+    endless[1, 0] = -np.inf
+    wide = X[:4].astype(np.float64)
+    wide[3, 7] = 1e39
+    like = f"`{name}` must have d={d} like the index; got d=7. Were they made by another model?"
+    return [
+        (cut, P, f"`{name}` must be finite; row 2 has NaN."),
+        (endless, P, f"`{name}` must be finite; row 1 has infinity."),
+        (wide, P, f"`{name}` must fit float32; row 3 has a value beyond 3.4e38."),
+        (X[0], S, f"`{name}` must have shape {shape}; got (8,). For one vector, pass `{name}[None]`."),
+        (X[None], S, f"`{name}` must have shape {shape}; got (1, {N}, {D})."),
+        (3.5, S, f"`{name}` must have shape {shape}; got ()."),
+        ([[1, 2], [3]], S, f"`{name}` must have rows of equal length; got [[1, 2], [3]] (list)."),
+        (X.astype(np.complex64), T, f"{kinds}dtype complex64."),
+        (X.astype(np.int32), T, f"{kinds}dtype int32."),
+        (X > 0, T, f"{kinds}dtype bool."),
+        ([["a"]], T, f"{kinds}a list (dtype <U1)."),
+        (None, T, f"{kinds}a NoneType (dtype object)."),
+        ("vectors", T, f"{kinds}a str (dtype <U7)."),
+        *(
+            [(X[:, :7], S, like)]
+            if d is not None
+            else [(X[:, :0], S, f"`{name}` must have 1 to 65536 dimensions; got 0.")]
+        ),
+        *([] if empty else [(X[:0], S, f"`{name}` must have at least one row; got shape (0, {D}).")]),
+    ]
+
+
+def queries(name: str, only_one: bool = False) -> list[Fault]:
+    kept = [fault for fault in matrices(name, D, empty=True) if getattr(fault[0], "ndim", 0) == 2]
+    shape = f"`{name}` must have shape ({D},) or (nq, {D}); got "
+    bad = X[0].copy()
+    bad[7] = np.inf
+    one = [(X[:2], S, f"`{name}` must be one vector of shape ({D},); got (2, {D}).")] if only_one else []
+    return [
+        *kept,
+        *one,
+        (bad, P, f"`{name}` must be finite; row 0 has infinity."),
+        (X[0, :7], S, f"`{name}` must have d={D} like the index; got d=7. Were they made by another model?"),
+        (X[None], S, f"{shape}(1, {N}, {D})."),
+        (np.float32(1), S, f"{shape}()."),
+        ("q", T, f"`{name}` must be an array of float16, float32, float64, int8, uint8; got a str (dtype <U1)."),
+    ]
+
+
+def some_ids(n: int | None) -> list[Fault]:
+    """What no ids may be: n of them, or any number."""
+    shape = "(n,)" if n is None else f"({n},), one id per vector"
+    rest = list(range(n or 3))
+    return [
+        ([-1, *rest[1:]], P, "`ids` must be >= 0; got -1."),
+        ([rest[1], *rest[1:]], vs.DuplicateIdError, "`ids` must be unique; 1 is given twice."),
+        (np.array([2**63, *rest[1:]], np.uint64), P, f"`ids` must be below 2**63; got {2**63}."),
+        ([0.5, *rest[1:]], T, "`ids` must be an array of ints; got a list (dtype float64)."),
+        (["a"] * len(rest), T, "`ids` must be an array of ints; got a list (dtype <U1)."),
+        (np.zeros(len(rest), bool), T, "`ids` must be an array of ints; got dtype bool."),
+        ([rest], S, f"`ids` must have shape {shape}; got (1, {len(rest)})."),
+        ({5}, T, "`ids` must be an array of ints; got a set (dtype object)."),
+        *([] if n is None else [(rest[1:], S, f"`ids` must have shape {shape}; got ({n - 1},).")]),
+        *([] if n is not None else [(None, T, "`ids` must be an array of ints; got a NoneType (dtype object).")]),
+    ]
+
+
+FILTERS: list[Fault] = [
+    (np.ones(N - 1, bool), S, f"`filter` must be a mask of shape ({N},), one bool per id; got ({N - 1},)."),
+    (np.ones((N, 1), bool), S, f"`filter` must be a mask of shape ({N},), one bool per id; got ({N}, 1)."),
+    (
+        np.ones(7, np.uint8), S,
+        "`filter` must be a bitmap of shape (8,), one bit per id; got (7,). For a list of ids, pass int64.",
+    ),
+    ([100, 99], vs.UnknownIdError, "`filter` must hold ids of the index; 99 is not in it."),
+    ([-5], vs.UnknownIdError, "`filter` must hold ids of the index; -5 is not in it."),
+    ([[100]], S, "`filter` must have one dimension; got shape (1, 1)."),
+    ([1.5], T, "`filter` must be a bool mask, packed bits or ids; got a list (dtype float64)."),
+    ("100", T, "`filter` must be a bool mask, packed bits or ids; got a str (dtype <U3)."),
+    ({"id": 100}, T, "`filter` must be a bool mask, packed bits or ids; got a dict (dtype object)."),
+]  # fmt: skip
+
+NO_PATH: list[Fault] = [
+    (None, T, "`path` must be a str or a path; got None."),
+    (7, T, "`path` must be a str or a path; got 7."),
+    (["x"], T, "`path` must be a str or a path; got ['x'] (list)."),
+    ("", P, "`path` must be the name of a file; got ''."),
+    ("a\0b", P, "`path` must be the name of a file; got 'a\\x00b'."),
+]
+CLASS = "<class 'vsearch.quantize.grid.RaBitQ'>"
+NO_QUANTIZER: list[Fault] = [
+    ("rabitq", T, "`quantizer` must be a vs.RaBitQ or None; got 'rabitq'."),
+    (4, T, "`quantizer` must be a vs.RaBitQ or None; got 4."),
+    (vs.RaBitQ, T, f"`quantizer` must be a vs.RaBitQ or None; got {CLASS}. Write `vs.RaBitQ()` with brackets."),
+]
+METRICS = choices("metric", "'l2', 'ip', 'cosine'", ("cosin", "cosine"), ("L2", "l2"))
+DTYPES = choices("dtype", "'f32', 'f16', 'bf16', 'int8'", ("f32 ", "f32"), ("uint8", "int8"))
+REFINE = choices("refine", "'f32', 'f16', 'bf16', 'int8', None", ("int4", "int8"))
+TOP = 2**63 - 1
+
+Call = Callable[[Any, Any], Any]
+
+
+def many_and_one(name: str) -> Call:
+    """A search with one argument given, for a batch of queries and for one."""
+
+    def call(index: Any, value: Any) -> None:
+        with pytest.raises(vs.VsearchError) as first:
+            index.search(X[:70], **{name: value})
+        with pytest.raises(vs.VsearchError) as second:
+            index.search(X[0], **{name: value})
+        assert (type(first.value), str(first.value)) == (type(second.value), str(second.value))
+        raise first.value
+
+    return call
+
+
+FITTING: dict[str, tuple[list[Fault], Call]] = {
+    "fit.X": (matrices("X", None), lambda index, v: index.fit(v)),
+    "fit.ids": (some_ids(N), lambda index, v: index.fit(X, v)),
+    "fit.queries": (
+        [fault for fault in matrices("queries", D) if fault[0] is not None],
+        lambda index, v: index.fit(X, queries=v),
+    ),
+    "fit.threads": (ints("threads", 1, 1024, none=True), lambda index, v: index.fit(X, threads=v)),
+    "fit.progress": (flags("progress", none=True), lambda index, v: index.fit(X, progress=v)),
+    "add.X": (matrices("X", D, empty=True), lambda index, v: index.add(v)),
+    "add.ids": (
+        [
+            *some_ids(3),
+            (
+                [7, 8, 101], vs.DuplicateIdError,
+                "`ids` must be new; 101 is in the index. To replace a vector, remove its id first.",
+            ),
+        ],
+        lambda index, v: index.add(NEW, v),
+    ),
+    "add.threads": (ints("threads", 1, 1024, none=True), lambda index, v: index.add(NEW, threads=v)),
+    "add.progress": (flags("progress", none=True), lambda index, v: index.add(NEW, progress=v)),
+    "remove.ids": (
+        [
+            *some_ids(None),
+            ([100, 7, 101], vs.UnknownIdError, "id 7 is not in the index."),
+            (160, vs.UnknownIdError, "id 160 is not in the index."),
+        ],
+        lambda index, v: index.remove(v),
+    ),
+    "vector.id": (
+        [*ints("id", 0, TOP), (99, vs.UnknownIdError, "id 99 is not in the index.")],
+        lambda index, v: index.vector(v),
+    ),
+    "search.Q": (queries("Q"), lambda index, v: index.search(v)),
+    "search.k": (ints("k", 1, 65536), many_and_one("k")),
+    "search.recall": (numbers("recall", "(0, 1]", [0, -0.5, 1.01, 2]), many_and_one("recall")),
+    "search.effort": (numbers("effort", "(0, inf)", [0, 0.0, -3]), many_and_one("effort")),
+    "search.filter": (FILTERS, many_and_one("filter")),
+    "search.threads": (ints("threads", 1, 1024, none=True), many_and_one("threads")),
+    "search.progress": (flags("progress", none=True), many_and_one("progress")),
+    "save.path": (NO_PATH, lambda index, v: index.save(v)),
+}  # fmt: skip
+
+CODER = vs.RaBitQ(4).fit(X)
+CODES = CODER.encode(X)
+WRONG_CODES: list[Fault] = [
+    (None, T, "`codes` must be what encode(X) returned; got a NoneType."),
+    (X, T, "`codes` must be what encode(X) returned; got a ndarray."),
+    (
+        vs.RaBitQ(3).fit(X).encode(X), P,
+        f"`codes` must be of RaBitQ(bits=4) for {D} dimensions; these are of another quantizer.",
+    ),
+    (
+        vs.RaBitQ(4).fit(np.eye(17)).encode(np.eye(17)), P,
+        f"`codes` must be of RaBitQ(bits=4) for {D} dimensions; these are of another quantizer.",
+    ),
+]  # fmt: skip
+
+ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
+    "Flat.metric": (METRICS, lambda v: vs.Flat(v)),
+    "Flat.dtype": (DTYPES, lambda v: vs.Flat(dtype=v)),
+    "Flat.quantizer": (NO_QUANTIZER, lambda v: vs.Flat(quantizer=v)),
+    "Flat.refine": (REFINE, lambda v: vs.Flat(refine=v)),
+    "Flat.seed": (ints("seed", 0, TOP), lambda v: vs.Flat(seed=v)),
+    "IVF.lists": (ints("lists", 1, 2**20, none=True), lambda v: vs.IVF(v)),
+    "IVF.metric": (METRICS, lambda v: vs.IVF(metric=v)),
+    "IVF.dtype": (DTYPES, lambda v: vs.IVF(dtype=v)),
+    "IVF.quantizer": (NO_QUANTIZER, lambda v: vs.IVF(quantizer=v)),
+    "IVF.refine": (REFINE, lambda v: vs.IVF(refine=v)),
+    "IVF.seed": (ints("seed", 0, TOP), lambda v: vs.IVF(seed=v)),
+    "RaBitQ.bits": (ints("bits", 1, 8), lambda v: vs.RaBitQ(v)),
+    "RaBitQ.seed": (ints("seed", 0, TOP), lambda v: vs.RaBitQ(seed=v)),
+    "RaBitQ.fit.X": (matrices("X", None), lambda v: vs.RaBitQ().fit(v)),
+    "RaBitQ.start.dim": (ints("dim", 1, 65536), lambda v: vs.RaBitQ().start(v)),
+    "RaBitQ.bytes_per_vector.dim": (ints("dim", 1, 65536), lambda v: CODER.bytes_per_vector(v)),
+    "RaBitQ.encode.X": (matrices("X", D), lambda v: CODER.encode(v)),
+    "RaBitQ.encode.threads": (ints("threads", 1, 1024, none=True), lambda v: CODER.encode(X, threads=v)),
+    "RaBitQ.decode.codes": (WRONG_CODES, lambda v: CODER.decode(v)),
+    "RaBitQ.estimate.query": (queries("query", only_one=True), lambda v: CODER.estimate(v, CODES)),
+    "RaBitQ.estimate.codes": (WRONG_CODES, lambda v: CODER.estimate(X[0], v)),
+    "RaBitQ.estimate_stages.query": (queries("query", only_one=True), lambda v: CODER.estimate_stages(v, CODES)),
+    "RaBitQ.estimate_stages.codes": (WRONG_CODES, lambda v: CODER.estimate_stages(X[0], v)),
+    "RaBitQ.estimate_stages.epsilon": (
+        numbers("epsilon", "[0, inf)", [-0.1]),
+        lambda v: CODER.estimate_stages(X[0], CODES, v),
+    ),
+    "load.path": (NO_PATH, lambda v: vs.load(v)),
+}
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "flat": vs.Flat,
+    "flat codes": lambda: vs.Flat(quantizer=vs.RaBitQ(4), refine="int8"),
+    "ivf": lambda: vs.IVF(4, "ip", dtype="bf16"),
+    "ivf codes": lambda: vs.IVF(4, "cosine", quantizer=vs.RaBitQ(2)),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def index(request: pytest.FixtureRequest) -> Any:
+    return KINDS[request.param]().fit(X, IDS, threads=1)
+
+
+def state(index: Any) -> list[Any]:
+    """What can be seen of an index from outside."""
+    calibration = index.calibration.to_json() if index.calibration is not None else None
+    vectors = np.stack([index.vector(id) for id in index.ids]) if len(index) else None
+    answers = index.search(X[:9], 7, effort=3)
+    arrays = [index.ids, vectors, *answers]
+    return [repr(index), len(index), index.dim, calibration, *(a if a is None else a.tobytes() for a in arrays)]
+
+
+def refuses(fault: Fault, call: Callable[[Any], Any]) -> None:
+    value, kind, message = fault
+    with pytest.raises(vs.VsearchError) as caught:
+        call(value)
+    assert (type(caught.value), str(caught.value)) == (kind, message)
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_bad_arguments_of_an_index_change_nothing(index: Any, name: str) -> None:
+    faults, call = FITTING[name]
+    before = state(index)
+    for fault in faults:
+        refuses(fault, lambda value: call(index, value))
+    assert state(index) == before
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_bad_arguments_elsewhere(name: str) -> None:
+    faults, call = ELSEWHERE[name]
+    for fault in faults:
+        refuses(fault, call)
+
+
+@pytest.mark.parametrize("name", ["mmap", "check"])
+def test_bad_flags_of_load(tmp_path: Path, name: str) -> None:
+    vs.Flat().fit(X).save(tmp_path / "x.vsx")
+    for fault in flags(name):
+        refuses(fault, lambda value: vs.load(tmp_path / "x.vsx", **{name: value}))
+
+
+def parameters(call: Any) -> list[str]:
+    return [name for name in inspect.signature(call).parameters if name != "self"]
+
+
+def test_no_parameter_is_forgotten() -> None:
+    known = {*ELSEWHERE, "load.mmap", "load.check"}
+    inside = {"RaBitQ.encode_residuals"}  # between the layers: its arguments come from an index
+    for cls in (vs.Flat, vs.IVF, vs.RaBitQ):
+        assert {f"{cls.__name__}.{name}" for name in parameters(cls)} <= known
+        for method, call in inspect.getmembers(cls, inspect.isfunction):
+            if method.startswith("_") or f"{cls.__name__}.{method}" in inside:
+                continue
+            prefix, table = (f"{cls.__name__}.", known) if cls is vs.RaBitQ else ("", set(FITTING))
+            assert {f"{prefix}{method}.{name}" for name in parameters(call)} <= table
+    assert {f"load.{name}" for name in parameters(vs.load)} <= known
+
+
+# ------------------------------------------------------------------------------------------- what depends on the state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_not_fitted(kind: str, tmp_path: Path) -> None:
+    index = KINDS[kind]()
+    message = f"{type(index).__name__} is not fitted; call fit(X) first."
+    calls: list[Callable[[], Any]] = [
+        lambda: index.search(X[0]), lambda: index.search(X[:5], 3, effort=2), lambda: index.search(X, filter=[1]),
+        lambda: index.add(X), lambda: index.remove([1]), lambda: index.vector(1), lambda: index.ids,
+        lambda: index.save(tmp_path / "x.vsx"),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(vs.NotFittedError) as caught:
+            call()
+        assert str(caught.value) == message
+    assert len(index) == 0 and 3 not in index and index.dim is None and "not fitted" in repr(index)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quantizer_that_is_not_fitted() -> None:
+    for coder in (vs.RaBitQ(4), vs.RaBitQ(4).start(D)):
+        for call in (
+            lambda coder=coder: coder.encode(X),
+            lambda coder=coder: coder.decode(CODES),
+            lambda coder=coder: coder.estimate(X[0], CODES),
+        ):
+            with pytest.raises(vs.NotFittedError, match=r"^RaBitQ is not fitted; call fit\(X\) first\.$"):
+                call()
+
+
+def test_recall_and_effort_exclude_each_other(index: Any) -> None:
+    message = "`recall` and `effort` must not both be given; name the recall, or set the effort yourself."
+    for Q in (X[0], X[:3]):
+        refuses((0.9, P, message), lambda value, Q=Q: index.search(Q, recall=value, effort=3))
+
+
+def test_more_lists_than_vectors() -> None:
+    index = vs.IVF(5).fit(X)
+    before = state(index)
+    refuses((X[:4], P, "`lists` must be at most the number of vectors, 4; got 5."), index.fit)
+    assert state(index) == before
+
+
+@pytest.mark.parametrize("cls", [vs.Flat, vs.IVF])
+def test_zero_vectors_have_no_cosine(cls: Any) -> None:
+    zero = X[:5].copy()
+    zero[3] = 0
+    index = cls(metric="cosine").fit(X)
+    before = state(index)
+    text = "`{}` must not hold zero vectors where the metric is 'cosine'; row {} is zero."
+    refuses((zero, P, text.format("X", 3)), index.fit)
+    refuses((zero, P, text.format("X", 3)), index.add)
+    refuses((zero, P, text.format("queries", 3)), lambda value: index.fit(X, queries=value))
+    refuses((zero, P, text.format("Q", 3)), index.search)
+    refuses((zero[3], P, text.format("Q", 0)), index.search)
+    assert state(index) == before
+
+
+@pytest.mark.parametrize("make", [lambda: vs.Flat(dtype="f16"), lambda: vs.IVF(4, quantizer=vs.RaBitQ(), refine="f16")])
+def test_what_a_half_cannot_hold(make: Any) -> None:
+    index = make().fit(X, IDS)
+    before = state(index)
+    large = X[:40].copy()
+    large[39, 2] = -65536
+    message = "`X` must be within ±65504 to be stored as f16. Take bf16, or scale it."
+    refuses((large, P, message), index.fit)
+    refuses((large, P, message), index.add)
+    assert state(index) == before
+
+
+def test_no_numbers_left_after_the_largest_id(index: Any) -> None:
+    last = type(index)().fit(X, [*range(N - 1), TOP])
+    before = state(last)
+    refuses((NEW, P, f"`ids` must be given: no numbers are left after the largest id, {TOP}."), last.add)
+    assert state(last) == before
+    assert last.add(NEW, [500, 501, TOP - 1]).tolist() == [500, 501, TOP - 1]
+
+
+def test_membership_never_raises(index: Any) -> None:
+    assert 100 in index and np.int64(159) in index
+    for stranger in (99, -1, 2**63, 2**70, 100.0, "100", None, [100], [], True, NAN, np.array([100, 101])):
+        assert stranger not in index
+
+
+def test_files_that_are_not_there(index: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        vs.load(tmp_path / "none.vsx")
+    with pytest.raises(FileNotFoundError):
+        index.save(tmp_path / "no folder" / "x.vsx")
+    with pytest.raises(OSError, match="directory"):
+        index.save(tmp_path)
+    with pytest.raises(vs.ForeignFileError):
+        vs.load(tmp_path)
+    index.save(bytes(tmp_path / "x.vsx"))
+    assert state(vs.load(tmp_path / "x.vsx")) == state(index)
+
+
+def test_environment_is_checked(index: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in ("0", "two", "-1", "1025", "1.5"):
+        monkeypatch.setenv("VSEARCH_THREADS", wrong)
+        message = f"`VSEARCH_THREADS` must be an int in [1, 1024]; got {wrong!r}."
+        refuses((X[:3], P, message), index.search)
