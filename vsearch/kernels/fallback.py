@@ -1,0 +1,145 @@
+"""The Numba twin of the compiled core: the names of csrc/bindings, for installations without a C++ compiler.
+
+    numba_base       the decorator, checks at the door, threads, the gate        base/, bindings/
+    numba_topk       the k best                                                  base/topk.hpp
+    numba_distance   stored rows and their distances                             index/rows.hpp, kernels/*/distance.hpp
+    numba_rotation   the random rotation                                         quantize/rotation.hpp
+    numba_codes      blocks, planes, FastScan                                    quantize/block.hpp, planes.hpp
+    numba_rabitq     encoder and prepared query                                  quantize/rabitq.hpp
+    numba_coarse     which lists are nearest                                     index/coarse.hpp
+    numba_state      what the IVF walk reads and writes                          index/ivf.hpp
+    numba_walk       the IVF walk                                                index/ivf.cpp
+    numba_ivf        its binding                                                 bindings/ivf.cpp
+    numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
+    numba_flat       exact search and assignment                                 index/flat.hpp, stream.hpp, tiles.hpp
+
+Importing this compiles nothing; a function compiles at its first call, once for all processes.
+"""
+
+from __future__ import annotations
+
+from vsearch.kernels.numba_base import Exclusive
+from vsearch.kernels.numba_codes import block_bytes, rabitq_levels, read_blocks, write_blocks
+from vsearch.kernels.numba_distance import distances, unit_rows, widen
+from vsearch.kernels.numba_flat import FlatScan, assign
+from vsearch.kernels.numba_ivf import IvfScan
+from vsearch.kernels.numba_kernels import (
+    dot_i8,
+    dot_planes,
+    dot_u7,
+    fastscan,
+    fht,
+    grid_score,
+    hamming,
+    lookup_tables,
+    pack_planes,
+    popcount_planes,
+    read_all,
+    select_below,
+    tile,
+    unpack_planes,
+)
+from vsearch.kernels.numba_rabitq import rabitq_encode
+from vsearch.kernels.numba_rotation import Rotation
+
+__all__ = [
+    "Exclusive",
+    "FlatScan",
+    "IvfExclusive",
+    "IvfScan",
+    "Rotation",
+    "assign",
+    "available_isas",
+    "block_bytes",
+    "cpu_features",
+    "distances",
+    "dot_i8",
+    "dot_planes",
+    "dot_u7",
+    "fastscan",
+    "fht",
+    "grid_score",
+    "hamming",
+    "isa",
+    "kernel_origins",
+    "lookup_tables",
+    "pack_planes",
+    "popcount_planes",
+    "rabitq_encode",
+    "rabitq_levels",
+    "read_all",
+    "read_blocks",
+    "select_below",
+    "tile",
+    "unit_rows",
+    "unpack_planes",
+    "use_isa",
+    "widen",
+    "write_blocks",
+]
+
+IvfExclusive = Exclusive
+
+KERNELS = (
+    "l2_f32",
+    "dot_f32",
+    "l2_f16",
+    "dot_f16",
+    "l2_bf16",
+    "dot_bf16",
+    "dot_i8",
+    "dot_u7",
+    "select_below",
+    "widen_f16",
+    "widen_bf16",
+    "widen_i8",
+    "tile_f32",
+    "fastscan",
+    "fastscan_bound",
+    "dot_planes",
+    "popcount_planes",
+    "hamming",
+    "fht_f32",
+    "grid_score",
+    "subset_sums",
+    "quantize_u8",
+)
+
+
+def isa() -> str:
+    """The only level that there is here."""
+    return "numba"
+
+
+def available_isas() -> list[str]:
+    """Levels that `use_isa` takes, besides "best"."""
+    return ["numba"]
+
+
+def use_isa(level: str) -> None:
+    """Refuses every level but "numba" and "best"; for tests that run over levels."""
+    if level not in ("best", "numba"):
+        raise ValueError(f"VSEARCH_ISA must be one of best, numba on the Numba kernels; got '{level}'.")
+
+
+def kernel_origins() -> list[tuple[str, str]]:
+    """(kernel, unit that it comes from)."""
+    return [(name, "numba") for name in KERNELS]
+
+
+def cpu_features() -> dict[str, bool]:
+    """What the CPU and its operating system offer, as Numba's compiler sees it."""
+    from llvmlite import binding  # type: ignore[import-untyped]  # comes with Numba; only to describe the machine
+
+    found = {name for name, there in binding.get_host_cpu_features().items() if there}
+    needed = {
+        "avx2": {"avx2", "fma", "f16c", "bmi", "bmi2", "popcnt"},
+        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "avx512_vnni": {"avx512vnni"},
+        "avx512_vpopcntdq": {"avx512vpopcntdq"},
+        "avx512_vbmi": {"avx512vbmi"},
+        "avx512_bf16": {"avx512bf16"},
+        "neon": {"neon"},
+        "neon_dotprod": {"dotprod"},
+    }
+    return {name: bits <= found for name, bits in needed.items()}

@@ -1,0 +1,227 @@
+"""Packed codes: lanes of blocks (csrc/quantize/block.hpp), planes of 1, 2 and 4 bits (planes.hpp), and their sums.
+
+FastScan without a byte shuffle: the two nibbles of a code byte are looked up at once, in a table of 256 pairs of 16-bit
+sums for each group of 4 dims. The table is 1 KB a group, so blocks are scanned TILE at a time while one group's part is
+in L1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.numba_base import Int, array, jit, require
+from vsearch.kernels.numba_rotation import DIM_MULTIPLE
+
+BLOCK = 32
+CHUNK = 64
+TILE = 8
+FACTOR_BYTES = 8  # add and rescale of the full code, in front of the extra bits
+
+
+def block_bytes(padded: int) -> int:
+    """Bytes of a block of 32 one-bit codes with their factors and slots."""
+    return padded * 4 + BLOCK * 12
+
+
+def plane_bytes(dim: int, bits: int) -> int:
+    """Bytes of a code of `bits` bits a dim."""
+    return -(-dim // CHUNK) * 8 * bits
+
+
+def extra_stride(padded: int, bits: int) -> int:
+    """Bytes of a row of the extra array: nothing at 1 bit."""
+    return FACTOR_BYTES + plane_bytes(padded, bits - 1) if bits > 1 else 0
+
+
+@jit
+def lane_byte(v: Int) -> Int:
+    """Byte of a group's row that holds vector v."""
+    low = v & 15
+    return 2 * low if low < 8 else 2 * (low - 8) + 1
+
+
+@jit
+def lane_shift(v: Int) -> Int:
+    """Shift of vector v's nibble in its byte."""
+    return 0 if v < 16 else 4
+
+
+@jit
+def _write_lanes(blocks: np.ndarray, positions: np.ndarray, signs: np.ndarray) -> None:
+    for i in range(len(positions)):
+        block = blocks[positions[i] >> 5]
+        byte, shift = lane_byte(positions[i] & 31), lane_shift(positions[i] & 31)
+        for g in range(2 * signs.shape[1]):
+            nibble = (signs[i, g >> 1] >> ((g & 1) * 4)) & 15
+            block[g * 16 + byte] = (block[g * 16 + byte] & ~(15 << shift)) | (nibble << shift)
+
+
+@jit
+def _read_lanes(blocks: np.ndarray, positions: np.ndarray, signs: np.ndarray) -> None:
+    for i in range(len(positions)):
+        block = blocks[positions[i] >> 5]
+        byte, shift = lane_byte(positions[i] & 31), lane_shift(positions[i] & 31)
+        for s in range(signs.shape[1]):
+            low, high = block[s * 32 + byte], block[s * 32 + 16 + byte]
+            signs[i, s] = ((low >> shift) & 15) | (((high >> shift) & 15) << 4)
+
+
+@jit
+def pack_planes(values: np.ndarray, bits: Int, code: np.ndarray) -> None:
+    """Writes the low `bits` bits of each value; dims beyond the last in the last chunk become 0."""
+    for i in range(len(code)):
+        code[i] = 0
+    for j in range(len(values)):
+        at, r = (j >> 6) * 8 * bits, j & 63
+        shift = 0
+        while shift < bits:
+            width = 4 if bits - shift >= 4 else 2 if bits - shift >= 2 else 1
+            part = (values[j] >> shift) & ((1 << width) - 1)
+            if width == 1:
+                code[at + (r >> 3)] |= part << (r & 7)
+            else:
+                code[at + r % (8 * width)] |= part << (r // (8 * width) * width)
+            at += 8 * width
+            shift += width
+
+
+@jit
+def unpack_planes(code: np.ndarray, bits: Int, values: np.ndarray) -> None:
+    """Reads what `pack_planes` wrote."""
+    for j in range(len(values)):
+        at, r = (j >> 6) * 8 * bits, j & 63
+        value: Int = 0
+        shift = 0
+        while shift < bits:
+            width = 4 if bits - shift >= 4 else 2 if bits - shift >= 2 else 1
+            if width == 1:
+                part = np.int64(code[at + (r >> 3)]) >> (r & 7)
+            else:
+                part = np.int64(code[at + r % (8 * width)]) >> (r // (8 * width) * width)
+            value |= (part & ((1 << width) - 1)) << shift
+            at += 8 * width
+            shift += width
+        values[j] = value
+
+
+@jit
+def _unpack_rows(codes: np.ndarray, first: Int, bits: Int, out: np.ndarray) -> None:
+    for i in range(len(codes)):
+        unpack_planes(codes[i, first:], bits, out[i])
+
+
+@jit
+def dot_planes(bits: Int, code: np.ndarray, query: np.ndarray) -> Int:
+    """sum_j code_j * query_j over whole chunks; `query` int8, padded with zeros."""
+    total: Int = 0
+    at = 0
+    for first in range(0, len(query), CHUNK):
+        q = query[first : first + CHUNK]
+        shift = 0
+        while shift < bits:
+            left, part = bits - shift, np.int32(0)
+            if left >= 4:
+                for i in range(32):
+                    byte = np.int32(code[at + i])
+                    part = np.int32(part + np.int32((byte & 15) * q[i]) + np.int32((byte >> 4) * q[i + 32]))
+                width = 4
+            elif left >= 2:
+                for i in range(16):
+                    byte = np.int32(code[at + i])
+                    low = np.int32((byte & 3) * q[i]) + np.int32((byte >> 2 & 3) * q[i + 16])
+                    high = np.int32((byte >> 4 & 3) * q[i + 32]) + np.int32((byte >> 6) * q[i + 48])
+                    part = np.int32(part + low + high)
+                width = 2
+            else:
+                for r in range(64):
+                    part = np.int32(part + np.int32((code[at + (r >> 3)] >> (r & 7) & 1) * q[r]))
+                width = 1
+            total += np.int64(part) << shift
+            at += 8 * width
+            shift += width
+    return total
+
+
+@jit
+def pair_table(lut: np.ndarray, pairs: np.ndarray) -> None:
+    """pairs[g, byte] = lut[16 g + low nibble] | lut[16 g + high nibble] << 16."""
+    for g in range(len(pairs)):
+        for high in range(16):
+            top = np.uint32(lut[16 * g + high]) << np.uint32(16)
+            for low in range(16):
+                pairs[g, 16 * high + low] = top | np.uint32(lut[16 * g + low])
+
+
+@jit
+def fastscan(blocks: np.ndarray, first: Int, count: Int, pairs: np.ndarray, sums: np.ndarray) -> None:
+    """sums[b, j] of `count` <= TILE blocks: byte j's two vectors, the low nibble's in the low 16 bits, which fit it."""
+    for b in range(count):
+        for j in range(16):
+            sums[b, j] = 0
+    for g in range(len(pairs)):
+        table = pairs[g]
+        for b in range(count):
+            codes = blocks[first + b, 16 * g : 16 * g + 16]
+            for j in range(16):
+                sums[b, j] += table[codes[j]]
+
+
+def _check_positions(blocks: np.ndarray, padded: int, positions: np.ndarray) -> None:
+    require(padded % DIM_MULTIPLE == 0, "blocks: wrong dim")
+    require(blocks.ndim == 2 and blocks.shape[1] == block_bytes(padded), "blocks: wrong shape")
+    inside = positions.size == 0 or (positions.min() >= 0 and positions.max() < len(blocks) * BLOCK)
+    require(bool(inside), "blocks: position out of range")
+
+
+def _tails(blocks: np.ndarray, padded: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """add, rescale and slot of every lane, (blocks, 32) each, as views."""
+    tail = blocks[:, 4 * padded :]
+    return tail[:, :128].view(np.float32), tail[:, 128:256].view(np.float32), tail[:, 256:].view(np.uint32)
+
+
+def write_blocks(
+    blocks: np.ndarray,
+    padded: int,
+    positions: np.ndarray,
+    slots: np.ndarray,
+    signs: np.ndarray,
+    add: np.ndarray,
+    rescale: np.ndarray,
+) -> None:
+    """Writes codes, factors and slots of vectors into their lanes."""
+    positions, slots, signs = array(positions, np.int64), array(slots, np.uint32), array(signs, np.uint8)
+    if blocks.dtype != np.uint8 or not blocks.flags.c_contiguous or not blocks.flags.writeable:
+        raise TypeError("vsearch.kernels.fallback: blocks must be a writable C-contiguous uint8 array")
+    _check_positions(blocks, padded, positions)
+    shapes = {len(slots), len(signs), len(add), len(rescale)}
+    require(shapes == {len(positions)} and signs.shape[1] == padded // 8, "write_blocks: wrong shape")
+    _write_lanes(blocks, positions, signs)
+    at = (positions >> 5, positions & 31)
+    for part, values in zip(_tails(blocks, padded), (array(add, np.float32), array(rescale, np.float32), slots)):
+        part[at] = values
+
+
+def read_blocks(
+    blocks: np.ndarray, padded: int, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(slots, signs, add, rescale) of the lanes at `positions`."""
+    blocks, positions = array(blocks, np.uint8), array(positions, np.int64)
+    _check_positions(blocks, padded, positions)
+    signs = np.empty((len(positions), padded // 8), dtype=np.uint8)
+    _read_lanes(blocks, positions, signs)
+    add, rescale, slots = (part[positions >> 5, positions & 31] for part in _tails(blocks, padded))
+    return slots, signs, add, rescale
+
+
+def rabitq_levels(signs: np.ndarray, extra: np.ndarray, bits: int) -> np.ndarray:
+    """The unsigned codes u (n, padded), one byte a dim, from sign rows and extra rows."""
+    signs, extra = array(signs, np.uint8), array(extra, np.uint8)
+    require(signs.ndim == 2 and extra.ndim == 2 and 1 <= bits <= 8, "levels: wrong shape")
+    padded = signs.shape[1] * 8
+    require(extra.shape == (len(signs), extra_stride(padded, bits)), "levels: wrong shape")
+    levels = np.unpackbits(signs, axis=1, bitorder="little") << np.uint8(bits - 1)
+    if bits > 1:
+        low = np.empty_like(levels)
+        _unpack_rows(extra, FACTOR_BYTES, bits - 1, low)
+        levels |= low
+    return levels

@@ -1,0 +1,129 @@
+"""The random rotation (csrc/quantize/rotation.hpp): sign flips, Walsh-Hadamard transforms and Kac steps, bit for bit.
+
+Every step adds or subtracts two floats, so the order inside a step is free and the result is not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.numba_base import Int, array, jit, over_ranges, require
+
+DIM_MULTIPLE = 16
+ROWS_PER_TASK = 256
+ONE, QUARTER = np.float32(1), np.float32(0.25)
+
+
+def padded_dim(dim: int) -> int:
+    """The dimension of rotated vectors: the next multiple of 16."""
+    return -(-dim // DIM_MULTIPLE) * DIM_MULTIPLE
+
+
+@jit
+def fht(x: np.ndarray, first: Int, n: Int) -> None:
+    """Walsh-Hadamard transform of x[first : first + n] in place, not normalised; n a power of two."""
+    half = 1
+    while half < n:
+        for start in range(first, first + n, 2 * half):
+            for j in range(start, start + half):
+                a, b = x[j], x[j + half]
+                x[j] = a + b
+                x[j + half] = a - b
+        half *= 2
+
+
+@jit
+def _transform(x: np.ndarray, span: Int, turn: Int) -> None:
+    first = 0 if turn % 2 == 0 else len(x) - span
+    fht(x, first, span)
+    factor = ONE / np.sqrt(np.float32(span))
+    for j in range(first, first + span):
+        x[j] *= factor
+
+
+@jit
+def _kac_step(x: np.ndarray) -> None:
+    half = len(x) // 2
+    for j in range(half):
+        a, b = x[j], x[j + half]
+        x[j] = a + b
+        x[j + half] = a - b
+
+
+@jit
+def rotate(x: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarray) -> None:
+    """One vector, x (dim,) to out (padded,). `flips` holds a row of 1 and -1 for each round."""
+    padded = len(out)
+    for j in range(len(x)):
+        out[j] = x[j]
+    for j in range(len(x), padded):
+        out[j] = 0
+    for turn in range(len(flips)):
+        for j in range(padded):
+            out[j] *= flips[turn, j]
+        _transform(out, span, turn)
+        if span != padded:
+            _kac_step(out)
+    if span != padded:
+        for j in range(padded):
+            out[j] *= QUARTER
+
+
+@jit
+def _rotate_rows(x: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarray, first: Int, last: Int) -> None:
+    for i in range(first, last):
+        rotate(x[i], flips, span, out[i])
+
+
+@jit
+def _rotate_rows_back(y: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarray, first: Int, last: Int) -> None:
+    padded = y.shape[1]
+    work = np.empty(padded, dtype=np.float32)
+    for i in range(first, last):
+        for j in range(padded):
+            work[j] = y[i, j]
+        for turn in range(len(flips) - 1, -1, -1):
+            if span != padded:
+                _kac_step(work)  # its own inverse up to the factor 2
+            _transform(work, span, turn)
+            for j in range(padded):
+                work[j] *= flips[turn, j]
+        for j in range(out.shape[1]):
+            out[i, j] = work[j] * QUARTER if span != padded else work[j]
+
+
+class Rotation:
+    """A rotation of `dim` dimensions; a set bit of `signs` flips a coordinate."""
+
+    def __init__(self, dim: int, signs: np.ndarray) -> None:
+        self.dim = dim
+        self.padded = padded_dim(dim)
+        self.span = 1 << (self.padded.bit_length() - 1)
+        signs = array(signs, np.uint8)
+        if signs.size != self.sign_bytes(dim):
+            raise ValueError("rotation signs have the wrong length")
+        bits = np.unpackbits(signs.reshape(-1), bitorder="little").reshape(-1, self.padded)
+        self.flips = array(1 - 2 * bits.astype(np.float32), np.float32)
+
+    @staticmethod
+    def sign_bytes(dim: int) -> int:
+        """Bytes of the sign masks: three rounds where the padded dimension is a power of two, else four."""
+        padded = padded_dim(dim)
+        rounds = 3 if padded & (padded - 1) == 0 else 4
+        return rounds * padded // 8
+
+    def apply(self, x: np.ndarray, threads: int = 1) -> np.ndarray:
+        """float32 (n, dim) to (n, padded)."""
+        x = array(x, np.float32)
+        require(x.ndim == 2 and x.shape[1] == self.dim, "rotate: wrong shape")
+        out = np.empty((len(x), self.padded), dtype=np.float32)
+        over_ranges(len(x), threads, ROWS_PER_TASK, lambda i, j: _rotate_rows(x, self.flips, self.span, out, i, j))
+        return out
+
+    def apply_inverse(self, y: np.ndarray, threads: int = 1) -> np.ndarray:
+        """float32 (n, padded) to (n, dim)."""
+        y = array(y, np.float32)
+        require(y.ndim == 2 and y.shape[1] == self.padded, "rotate_back: wrong shape")
+        out = np.empty((len(y), self.dim), dtype=np.float32)
+        over_ranges(len(y), threads, ROWS_PER_TASK, lambda i, j: _rotate_rows_back(y, self.flips, self.span, out, i, j))
+        return out

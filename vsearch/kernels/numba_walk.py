@@ -1,0 +1,336 @@
+"""The IVF walk (csrc/index/ivf.cpp): per list 32 lower bounds a block, survivors queued and refined nearest first.
+
+The decisions are those of the compiled core in the same order: what is queued, when the queue is emptied, how many rows
+are scored before the k-th best is looked at again. So both refuse the same candidates.
+
+Functions take the groups of arrays that they read and no more: every array is some eight arguments to the compiler.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vsearch.kernels.numba_base import COSINE, L2, Bool, Float, Int, jit
+from vsearch.kernels.numba_coarse import probe
+from vsearch.kernels.numba_codes import BLOCK, FACTOR_BYTES, TILE, fastscan, lane_byte, lane_shift, pair_table
+from vsearch.kernels.numba_distance import Scorer, l2, new_scorer, score
+from vsearch.kernels.numba_rabitq import FULL_NOISE, OFFSET, SCALE, SIGN_NOISE, Query, full_dot, prepare_query
+from vsearch.kernels.numba_rotation import rotate
+from vsearch.kernels.numba_state import (
+    FLUSH_SIZE,
+    HEAP,
+    QUEUE,
+    REFINED,
+    SCANNED,
+    SURVIVORS,
+    WAITING,
+    Best,
+    Codes,
+    IvfArrays,
+    Lists,
+    Options,
+    Queue,
+    Stored,
+    Work,
+)
+from vsearch.kernels.numba_topk import close, push, threshold
+
+REFINE_BATCH = 4  # rows scored between two looks at the k-th best
+WALK, DIRECT = 2.0, 50.0  # cost of a vector walked over, and of a match scored directly
+
+ZERO, HALF, ONE, LOW_HALF = np.float32(0), np.float32(0.5), np.float32(1), np.uint32(0xFFFF)
+
+
+def matches_are_few(matches: int, k: int, n: int, probes: int, lists: int) -> bool:
+    """Whether scoring the matches of a filter one by one costs less than walking to enough of them."""
+    return matches <= k or matches * DIRECT <= min(float(n), n * probes / lists) * WALK
+
+
+@jit
+def _rotate_query(
+    query: np.ndarray, flips: np.ndarray, span: Int, mean: np.ndarray, out: np.ndarray, norms: np.ndarray
+) -> None:
+    rotate(query, flips, span, out)
+    norm2, dot_mean = ZERO, ZERO
+    for j in range(len(out)):
+        dot_mean += out[j] * mean[j]
+        out[j] -= mean[j]
+        norm2 += out[j] * out[j]
+    norms[0], norms[1] = norm2, dot_mean
+
+
+@jit
+def _base(metric: Int, distance2: Float, norm2: Float, dot_mean: Float, norms: np.ndarray) -> Float:
+    """B_q of the estimate for one list; for ip <c + mean, q> is assembled from the centred parts."""
+    if metric == L2:
+        return distance2
+    dot_centroid = HALF * (norm2 + norms[0] - distance2)
+    return (ONE if metric == COSINE else ZERO) - (dot_centroid + dot_mean + norms[1])
+
+
+@jit
+def _margin(epsilon: Float, spread: Float, distance2: Float, noise: Float) -> Float:
+    """epsilon standard deviations of <y, q'>: the code's own and the rounding of the query."""
+    return epsilon * np.sqrt(spread * spread * distance2 + noise * noise)
+
+
+@jit
+def _passes(bitmap: np.ndarray, slot: Int) -> Bool:
+    return bitmap[slot >> 3] >> (slot & 7) & 1 != 0
+
+
+@jit
+def _refine(
+    stored: Stored, scorer: Scorer, waiting: np.ndarray, distances: np.ndarray, counts: np.ndarray, best: Best
+) -> None:
+    """Scores the rows that wait."""
+    n = counts[WAITING]
+    if n == 0:
+        return
+    score(stored.rows, waiting, 0, n, stored.metric, scorer, distances)
+    for i in range(n):
+        counts[HEAP] = push(best.distances, best.ids, counts[HEAP], distances[i], stored.ids[waiting[i]])
+    counts[REFINED] += n
+    counts[WAITING] = 0
+
+
+@jit
+def _full(codes: Codes, query: Query, slot: Int, position: Int, base: Float) -> Float:
+    """The estimate from all bits of one vector."""
+    lane, block, extra = position & 31, codes.blocks[position >> 5], codes.extra[slot, FACTOR_BYTES:]
+    product = full_dot(query, codes.bits, block, lane_byte(lane), lane_shift(lane), extra)
+    return base + codes.factors[slot, 0] + codes.factors[slot, 1] * product
+
+
+@jit
+def _sort(queue: Queue, n: Int) -> None:
+    """Order of the queue, nearest first."""
+    for i in range(n):
+        push(queue.sorted_bounds[:n], queue.order[:n], i, queue.bounds[i], i)
+    close(queue.sorted_bounds[:n], queue.order[:n], n)
+
+
+@jit
+def _flush(
+    codes: Codes,
+    stored: Stored,
+    query: Query,
+    base: Float,
+    sign_margin: Float,
+    full_margin: Float,
+    scorer: Scorer,
+    queue: Queue,
+    best: Best,
+) -> None:
+    """Looks at survivors of the 1-bit bound: estimates with all bits, keeps what that bound lets through, refines."""
+    counts = queue.counts
+    n = counts[QUEUE]
+    counts[SURVIVORS] += n
+    # The first list has no threshold yet and lets everything through: nearest first, so that the rest can be refused.
+    nearest_first = n > 2 * len(best.ids)
+    if nearest_first:
+        _sort(queue, n)
+    for i in range(n):
+        c = queue.order[i] if nearest_first else i
+        estimate, slot, position = queue.bounds[c], queue.slots[c], queue.positions[c]
+        limit = threshold(best.distances, counts[HEAP])
+        if not estimate < limit:
+            continue
+        if codes.bits > 1:
+            estimate = _full(codes, query, slot, position, base)
+            if not estimate + codes.factors[slot, 1] * full_margin < limit:
+                continue
+        elif not stored.there:  # nothing better than the 1-bit estimate: take the margin out again
+            rescale = codes.floats[position >> 5, codes.words.shape[1] - 2 * BLOCK + (position & 31)]
+            estimate = estimate - rescale * sign_margin
+        if not stored.there:
+            counts[HEAP] = push(best.distances, best.ids, counts[HEAP], estimate, stored.ids[slot])
+            continue
+        queue.waiting[counts[WAITING]] = slot
+        counts[WAITING] += 1
+        if counts[WAITING] == REFINE_BATCH:
+            _refine(stored, scorer, queue.waiting, queue.distances, counts, best)
+    counts[QUEUE] = 0
+    _refine(stored, scorer, queue.waiting, queue.distances, counts, best)
+
+
+@jit
+def _queue_block(
+    words: np.ndarray,
+    floats: np.ndarray,
+    block: Int,
+    count: Int,
+    sums: np.ndarray,
+    scale: Float,
+    offset: Float,
+    limit: Float,
+    base: Float,
+    options: Options,
+    queue: Queue,
+) -> None:
+    """Queues the vectors of one block whose lower bound is below the k-th best."""
+    slot_at = words.shape[1] - BLOCK
+    at = queue.counts[QUEUE]
+    for v in range(count):
+        pair = sums[lane_byte(v)]
+        total = np.float32(np.int32(pair >> np.uint32(16) if v >= 16 else pair & LOW_HALF))
+        bound = floats[block, slot_at - 2 * BLOCK + v] + floats[block, slot_at - BLOCK + v] * (scale * total + offset)
+        if bound < limit:
+            slot = np.int64(words[block, slot_at + v])
+            if not options.filtered or _passes(options.filter, slot):
+                queue.bounds[at], queue.slots[at], queue.positions[at] = bound + base, slot, BLOCK * block + v
+                at += 1
+    queue.counts[QUEUE] = at
+
+
+@jit
+def _scan_codes(
+    codes: Codes,
+    stored: Stored,
+    first_block: Int,
+    size: Int,
+    base: Float,
+    distance2: Float,
+    scorer: Scorer,
+    options: Options,
+    w: Work,
+    best: Best,
+) -> None:
+    """One list by its codes."""
+    scalars = w.query.scalars
+    sign_margin = _margin(options.epsilon, codes.sign_spread, distance2, scalars[SIGN_NOISE])
+    full_margin = _margin(options.epsilon, codes.full_spread, distance2, scalars[FULL_NOISE])
+    offset = scalars[OFFSET] + sign_margin  # rescale is negative: this lowers the estimate
+    scale, counts = w.query.scalars[SCALE], w.queue.counts
+    blocks = (size + BLOCK - 1) // BLOCK
+    for b in range(blocks):
+        if b % TILE == 0:
+            fastscan(codes.blocks, first_block + b, min(TILE, blocks - b), w.pairs, w.sums)
+        limit, count = threshold(best.distances, counts[HEAP]) - base, min(BLOCK, size - b * BLOCK)
+        _queue_block(
+            codes.words,
+            codes.floats,
+            first_block + b,
+            count,
+            w.sums[b % TILE],
+            scale,
+            offset,
+            limit,
+            base,
+            options,
+            w.queue,
+        )
+        if counts[QUEUE] >= FLUSH_SIZE or b == blocks - 1:
+            _flush(codes, stored, w.query, base, sign_margin, full_margin, scorer, w.queue, best)
+
+
+@jit
+def _estimate(
+    x: IvfArrays, slot: Int, epsilon: Float, rotated: np.ndarray, norms: np.ndarray, query: Query
+) -> tuple[Float, Float, Float]:
+    """(1-bit estimate, its lower bound, estimate from all bits) of one slot, from its lane alone."""
+    codes, position = x.codes, np.int64(x.lists.position[slot])
+    block, lane = position >> 5, position & 31
+    at = x.lists.block_list[block]
+    distance2 = l2(rotated, x.coarse.centroids[at])
+    base = _base(x.stored.metric, distance2, x.coarse.norm2[at], x.coarse.dot_mean[at], norms)
+    byte, shift, total = lane_byte(lane), lane_shift(lane), 0
+    for g in range(len(rotated) // 4):
+        total += query.lut[16 * g + ((codes.blocks[block, 16 * g + byte] >> shift) & 15)]
+    factor_at = codes.words.shape[1] - 3 * BLOCK + lane
+    rescale = codes.floats[block, factor_at + BLOCK]
+    sign = (
+        base
+        + codes.floats[block, factor_at]
+        + rescale * (query.scalars[SCALE] * np.float32(total) + query.scalars[OFFSET])
+    )
+    bound = sign + rescale * _margin(epsilon, codes.sign_spread, distance2, query.scalars[SIGN_NOISE])
+    return sign, bound, _full(codes, query, slot, position, base) if codes.bits > 1 else sign
+
+
+@jit
+def _score_slots(x: IvfArrays, at: Int, options: Options, scorer: Scorer, w: Work, best: Best) -> None:
+    """One list without codes, or (at < 0) every match of the filter."""
+    size = np.int64(x.lists.size[at]) if at >= 0 else x.n
+    counts = w.queue.counts
+    counts[SCANNED] += size if at >= 0 else 0
+    for i in range(size):
+        slot = np.int64(x.codes.words[x.lists.block[at] + (i >> 5), i & 31]) if at >= 0 else i
+        if options.filtered and not _passes(options.filter, slot):
+            continue
+        if x.stored.there:
+            w.queue.waiting[counts[WAITING]] = slot
+            counts[WAITING] += 1
+            if counts[WAITING] == FLUSH_SIZE:
+                _refine(x.stored, scorer, w.queue.waiting, w.queue.distances, counts, best)
+        else:
+            estimate = _estimate(x, slot, options.epsilon, w.rotated, w.norms, w.query)[2]
+            counts[HEAP] = push(best.distances, best.ids, counts[HEAP], estimate, x.stored.ids[slot])
+    _refine(x.stored, scorer, w.queue.waiting, w.queue.distances, counts, best)
+
+
+@jit
+def search_queries(
+    x: IvfArrays,
+    options: Options,
+    queries: np.ndarray,
+    first: Int,
+    last: Int,
+    w: Work,
+    distances: np.ndarray,
+    ids: np.ndarray,
+) -> None:
+    """Fills rows first .. last - 1 of the answer, and the counts of what was done."""
+    counts = w.queue.counts
+    for i in range(first, last):
+        best = Best(distances[i], ids[i])
+        scorer = new_scorer(x.stored.rows, queries[i], w.codes, w.row)
+        counts[HEAP] = 0
+        _rotate_query(queries[i], x.flips, x.span, x.coarse.mean, w.rotated, w.norms)
+        if x.codes.bits > 0:
+            prepare_query(w.rotated, x.codes.bits, w.query)
+        if not options.few:
+            probe(x.coarse, w.rotated, w.probed)
+            if x.codes.bits > 0:
+                pair_table(w.query.lut, w.pairs)
+        for p in range(1 if options.few else len(w.probed.lists)):
+            at = w.probed.lists[p]
+            if options.few or x.codes.bits == 0:
+                _score_slots(x, -1 if options.few else at, options, scorer, w, best)
+                continue
+            distance2, size = w.probed.distances[p], np.int64(x.lists.size[at])
+            base = _base(x.stored.metric, distance2, x.coarse.norm2[at], x.coarse.dot_mean[at], w.norms)
+            counts[SCANNED] += size
+            _scan_codes(x.codes, x.stored, np.int64(x.lists.block[at]), size, base, distance2, scorer, options, w, best)
+        close(best.distances, best.ids, counts[HEAP])
+
+
+@jit
+def estimate_all(
+    x: IvfArrays, query: np.ndarray, epsilon: Float, w: Work, sign: np.ndarray, bound: np.ndarray, full: np.ndarray
+) -> None:
+    """The 1-bit estimate, its lower bound and the full estimate of every slot."""
+    _rotate_query(query, x.flips, x.span, x.coarse.mean, w.rotated, w.norms)
+    prepare_query(w.rotated, x.codes.bits, w.query)
+    for slot in range(x.n):
+        sign[slot], bound[slot], full[slot] = _estimate(x, slot, epsilon, w.rotated, w.norms, w.query)
+
+
+@jit
+def consistent(n: Int, lists: Lists, words: np.ndarray) -> Bool:
+    """Whether every index that a search follows is in range, and lists hold each slot once, where `position` says."""
+    total: Int = 0
+    for at in range(len(lists.size)):
+        size, first = np.int64(lists.size[at]), np.int64(lists.block[at])
+        count = (size + BLOCK - 1) // BLOCK
+        if first > len(words) or count > len(words) - first:
+            return False
+        total += size
+        if total > n:
+            return False
+        for i in range(size):
+            position = first * BLOCK + i
+            slot = words[position >> 5, words.shape[1] - BLOCK + (position & 31)]
+            if slot >= n or lists.position[slot] != position or lists.block_list[position >> 5] != at:
+                return False
+    return total == n
