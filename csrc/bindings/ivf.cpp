@@ -61,8 +61,9 @@ public:
 
     // One pass over lists, blocks and slots: every index that a search follows is in range and the lists hold each slot once.
     bool consistent() {
+        const std::size_t blocks = rows_of_blocks();  // touches Python
         py::gil_scoped_release unlocked;
-        return scan_.consistent(rows_of_blocks());
+        return scan_.consistent(blocks);
     }
 
     py::tuple search(const Array<float>& queries, std::size_t k, std::size_t probes, float epsilon, std::size_t threads, const py::object& filter,
