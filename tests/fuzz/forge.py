@@ -312,6 +312,12 @@ class Arena:
     def __init__(self, path: Path) -> None:
         self.path, self.file = path, path.open("w+b", buffering=0)
 
+    def __enter__(self) -> Arena:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
     def attempt(self, raw: bytes, seed: int, mode: dict[str, bool]) -> str:
         """What becomes of a file: "refused", "opened" and usable, or an exception for any other end."""
         self.file.seek(0)
@@ -331,21 +337,22 @@ class Arena:
 
 def attack(part: Parts, path: Path, count: int, seed: int) -> Counter[str]:
     """How `count` forgeries of one file ended; the number of one that ended badly is told, to run it again."""
-    arena, ends = Arena(path), Counter[str]()
-    for number in range(seed, seed + count):
-        rng = random.Random(number)
-        try:
-            raw = assembled(mutated(rng, part))
-        except vs.VsearchError:  # the container cannot hold it
-            ends["unwritable"] += 1
-            continue
-        try:
-            ends[arena.attempt(raw, number, rng.choice(MODES))] += 1
-        except Exception as error:
-            raise AssertionError(f"forgery {number} of a {part.kind} file: {error!r}") from error
+    ends = Counter[str]()
+    with Arena(path) as arena:
+        for number in range(seed, seed + count):
+            rng = random.Random(number)
+            try:
+                raw = assembled(mutated(rng, part))
+            except vs.VsearchError:  # the container cannot hold it
+                ends["unwritable"] += 1
+                continue
+            try:
+                ends[arena.attempt(raw, number, rng.choice(MODES))] += 1
+            except Exception as error:
+                raise AssertionError(f"forgery {number} of a {part.kind} file: {error!r}") from error
     return ends
 
 
-def magic_length(raw: bytes) -> int:
+def data_start(raw: bytes) -> int:
     """Where the arrays begin."""
     return 8 + int(struct.unpack_from("<Q", raw)[0])
