@@ -24,23 +24,35 @@ inline __m128i fold_lanes(__m512i x) {
     return _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
+// The table entries of four groups, for the low and the high nibbles.
+struct Looked {
+    __m512i low, high;
+};
+
+inline Looked look_up(const std::uint8_t* codes, const std::uint8_t* lut) {
+    const __m512i nibble = _mm512_set1_epi8(15), pair = _mm512_loadu_si512(codes), table = _mm512_loadu_si512(lut);
+    return {_mm512_shuffle_epi8(table, _mm512_and_si512(pair, nibble)),
+            _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pair, 4), nibble))};
+}
+
+inline Looked add8(Looked a, Looked b) { return {_mm512_add_epi8(a.low, b.low), _mm512_add_epi8(a.high, b.high)}; }
+
 inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups) {
-    const __m512i nibble = _mm512_set1_epi8(15);
-    // `whole` adds 16-bit words of two bytes (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
+    // Entries are at most 63: up to four are added as bytes before they are widened. `whole` adds 16-bit words of two bytes
+    // (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
     __m512i whole_low = _mm512_setzero_si512(), odd_low = whole_low, whole_high = whole_low, odd_high = whole_low;
-    for (std::size_t g = 0; g < groups; g += 4) {
-        // Masked-out groups have a table of zeros. Two 64-bit lanes a group.
-        const std::size_t left = groups - g;
-        const __mmask8 lanes = left >= 4 ? static_cast<__mmask8>(0xff) : static_cast<__mmask8>((1u << (2 * left)) - 1);
-        const __m512i pair = _mm512_maskz_loadu_epi64(lanes, codes + g * 16);
-        const __m512i table = _mm512_maskz_loadu_epi64(lanes, lut + g * 16);
-        const __m512i low = _mm512_shuffle_epi8(table, _mm512_and_si512(pair, nibble));
-        const __m512i high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pair, 4), nibble));
-        whole_low = _mm512_add_epi16(whole_low, low);
-        odd_low = _mm512_add_epi16(odd_low, _mm512_srli_epi16(low, 8));
-        whole_high = _mm512_add_epi16(whole_high, high);
-        odd_high = _mm512_add_epi16(odd_high, _mm512_srli_epi16(high, 8));
+    const auto widen_and_add = [&](Looked sum) {
+        whole_low = _mm512_add_epi16(whole_low, sum.low);
+        odd_low = _mm512_add_epi16(odd_low, _mm512_srli_epi16(sum.low, 8));
+        whole_high = _mm512_add_epi16(whole_high, sum.high);
+        odd_high = _mm512_add_epi16(odd_high, _mm512_srli_epi16(sum.high, 8));
+    };
+    std::size_t g = 0;
+    for (; g + 16 <= groups; g += 16, codes += 256, lut += 256) {
+        const Looked first = add8(look_up(codes, lut), look_up(codes + 64, lut + 64));
+        widen_and_add(add8(first, add8(look_up(codes + 128, lut + 128), look_up(codes + 192, lut + 192))));
     }
+    for (; g < groups; g += 4, codes += 64, lut += 64) widen_and_add(look_up(codes, lut));
     const __m512i even_low = _mm512_sub_epi16(whole_low, _mm512_slli_epi16(odd_low, 8));
     const __m512i even_high = _mm512_sub_epi16(whole_high, _mm512_slli_epi16(odd_high, 8));
     return {{fold_lanes(even_low), fold_lanes(odd_low), fold_lanes(even_high), fold_lanes(odd_high)}};

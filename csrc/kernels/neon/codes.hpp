@@ -20,14 +20,26 @@ struct FastscanSums {
     uint16x8_t part[4];
 };
 
+// The table entries of one group, for the low and the high nibbles.
+struct Looked {
+    uint8x16_t low, high;
+};
+
+inline Looked look_up(const std::uint8_t* codes, const std::uint8_t* lut) {
+    const uint8x16_t pair = vld1q_u8(codes), table = vld1q_u8(lut);
+    return {vqtbl1q_u8(table, vandq_u8(pair, vdupq_n_u8(15))), vqtbl1q_u8(table, vshrq_n_u8(pair, 4))};
+}
+
+inline Looked add8(Looked a, Looked b) { return {vaddq_u8(a.low, b.low), vaddq_u8(a.high, b.high)}; }
+
 inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups) {
-    const uint8x16_t nibble = vdupq_n_u8(15);
-    // `whole` adds 16-bit words of two bytes (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
+    // Entries are at most 63: four are added as bytes before they are widened. `whole` adds 16-bit words of two bytes
+    // (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
     uint16x8_t whole_low = vdupq_n_u16(0), odd_low = whole_low, whole_high = whole_low, odd_high = whole_low;
-    for (std::size_t g = 0; g < groups; ++g) {
-        const uint8x16_t pair = vld1q_u8(codes + g * 16), table = vld1q_u8(lut + g * 16);
-        const uint16x8_t low = vreinterpretq_u16_u8(vqtbl1q_u8(table, vandq_u8(pair, nibble)));
-        const uint16x8_t high = vreinterpretq_u16_u8(vqtbl1q_u8(table, vshrq_n_u8(pair, 4)));
+    for (std::size_t g = 0; g < groups; g += 4, codes += 64, lut += 64) {
+        const Looked first = add8(look_up(codes, lut), look_up(codes + 16, lut + 16));
+        const Looked sum = add8(first, add8(look_up(codes + 32, lut + 32), look_up(codes + 48, lut + 48)));
+        const uint16x8_t low = vreinterpretq_u16_u8(sum.low), high = vreinterpretq_u16_u8(sum.high);
         whole_low = vaddq_u16(whole_low, low);
         odd_low = vsraq_n_u16(odd_low, low, 8);
         whole_high = vaddq_u16(whole_high, high);

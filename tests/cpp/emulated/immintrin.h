@@ -155,6 +155,7 @@ VS __m128i _mm_maskz_loadu_epi8(__mmask16 m, const void* p) { return em::load<ui
 VS void _mm512_mask_storeu_epi32(void* p, __mmask16 m, __m512i a) { em::store<uint32_t>(p, m, a); }
 VS __m512i _mm512_and_si512(__m512i a, __m512i b) { return em::integers<uint64_t>([&](size_t i) { return a.lane[i] & b.lane[i]; }); }
 VS __m512i _mm512_xor_si512(__m512i a, __m512i b) { return em::integers<uint64_t>([&](size_t i) { return a.lane[i] ^ b.lane[i]; }); }
+VS __m512i _mm512_add_epi8(__m512i a, __m512i b) { return em::integers<uint8_t>([&](size_t i) { return em::lane<uint8_t>(a, i) + em::lane<uint8_t>(b, i); }); }
 VS __m512i _mm512_add_epi16(__m512i a, __m512i b) { return em::integers<uint16_t>([&](size_t i) { return em::lane<uint16_t>(a, i) + em::lane<uint16_t>(b, i); }); }
 VS __m512i _mm512_sub_epi16(__m512i a, __m512i b) { return em::integers<uint16_t>([&](size_t i) { return em::lane<uint16_t>(a, i) - em::lane<uint16_t>(b, i); }); }
 VS __m512i _mm512_add_epi32(__m512i a, __m512i b) { return em::integers<uint32_t>([&](size_t i) { return em::lane<uint32_t>(a, i) + em::lane<uint32_t>(b, i); }); }
