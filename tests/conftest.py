@@ -8,12 +8,28 @@ the installed package.
 from __future__ import annotations
 
 import faulthandler
+import hashlib
+import importlib.util
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 faulthandler.enable()
+
+
+def numba_cache() -> Path:
+    """Where compilations of these very kernels are kept: Numba alone would miss a change in a callee's file."""
+    spec = importlib.util.find_spec("vsearch")
+    assert spec is not None
+    assert spec.origin is not None
+    sources = sorted((Path(spec.origin).parent / "kernels").glob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return Path(__file__).parents[1] / ".pytest_cache" / f"numba-{digest[:16]}"
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(numba_cache()))
 
 
 def levels() -> list[str]:

@@ -238,7 +238,8 @@ def widen(dtype: str, values: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """scale * values as float32; 1-d, of a dtype but f32."""
     require(values.ndim == 1 and dtype != "f32", "widen: wrong shape or dtype")
     rows = rows_view(dtype, values[None], np.ones((1, 2), dtype=np.float32))
-    wide: np.ndarray = widened(rows, NO_SLOTS, 0, 1)[0] * np.float32(scale)
+    with np.errstate(invalid="ignore"):  # NaN stay NaN
+        wide: np.ndarray = widened(rows, NO_SLOTS, 0, 1)[0] * np.float32(scale)
     return wide
 
 

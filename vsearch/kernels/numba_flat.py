@@ -172,7 +172,8 @@ def _scan_tiles(
         block = widened(rows, slots, first, min(n, first + BLOCK_ROWS))
         size = len(block)
         _measure(rows, slots, first, block, norms2[:size])
-        products = seen @ block.T
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no number and gets scored
+            products = seen @ block.T
         _report(rows, metric, queries, seen, ids, slots, first, products, norms2[:size], distances, best, sizes[0])
     _finish(distances[None], best[None], sizes)
 
