@@ -30,9 +30,12 @@ def _choose() -> tuple[str, Any]:
     if wanted == "compiled":
         raise MissingExtraError(f"VSEARCH_KERNELS=compiled, but {_why_not()}.")
     if importlib.util.find_spec("numba") is None:
-        raise MissingExtraError(
-            f"{_why_not()}, and Numba, which stands in for the core, is missing. Run: pip install 'vsearch-ann[numba]'"
+        why = (
+            "VSEARCH_KERNELS=numba, but Numba"
+            if compiled
+            else f"{_why_not()}, and Numba, which stands in for the core,"
         )
+        raise MissingExtraError(f"{why} is missing. Run: pip install 'vsearch-ann[numba]'")
     from vsearch.kernels import fallback
 
     if wanted != "numba":
