@@ -58,15 +58,8 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {
         # libstdc++ too: the sanitizer looks for its `throw` when it starts, before Python has loaded the extension.
         "LD_PRELOAD": f"{library('libasan.so')} {library('libstdc++.so.6')}",
-        "ASAN_OPTIONS": ":".join(
-            [
-                "detect_leaks=0",
-                "abort_on_error=1",
-                "allocator_may_return_null=1",
-                "detect_stack_use_after_return=1",
-                "quarantine_size_mb=32",
-            ]
-        ),  # fmt: skip
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:"
+        "detect_stack_use_after_return=1:quarantine_size_mb=32",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": os.pathsep.join([str(folder / "package"), str(HERE.parent)]),
