@@ -11,6 +11,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kFlushSize = 256;  // survivors held back before they are looked at, so that their rows can arrive
+constexpr float kRounding = 1e-6f;      // of estimates, relative to the squares and products they are made of
 constexpr std::size_t kRefineBatch = 4;   // rows scored at once: enough to share the loads of the query, few enough to keep the threshold fresh
 
 struct Candidate {
@@ -123,12 +124,13 @@ void IvfScan::prepare(const float* query, Workspace& w) const {
 // What one list adds to the estimates of its codes. For ip <c + mean, q> is assembled from the centred parts.
 IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const {
     const auto margin = [&](float spread, float noise) { return epsilon * std::sqrt(spread * spread * distance2 + noise * noise); };
-    ListTerms t{distance2, margin(arrays_.sign_spread, w.query.sign_noise()), margin(arrays_.full_spread, w.query.full_noise())};
+    ListTerms t{distance2, 0.0f, margin(arrays_.sign_spread, w.query.sign_noise()), margin(arrays_.full_spread, w.query.full_noise())};
     if (metric_ != Metric::kL2) {
         const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);
         const float dot = dot_centroid + coarse_.dot_mean(list) + w.query_dot_mean;
         t.base = (metric_ == Metric::kCosine ? 1.0f : 0.0f) - dot;
     }
+    t.slack = kRounding * (w.query_norm2 + coarse_.norm2(list) + std::fabs(t.base));
     return t;
 }
 
@@ -162,6 +164,7 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
     const KernelTable& kernel = kernels();
     const std::size_t size = arrays_.list_size[list];
     const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
+    const float low = terms.base - terms.slack;
     const float offset = w.query.offset() + terms.sign_margin;  // rescale is negative: this lowers the estimate
     float bounds[kBlock];
     w.counters.scanned += size;
@@ -175,10 +178,10 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
         if (live == 0) continue;
         std::uint32_t mask = live & kernel.fastscan_bound(layout_.codes(block), w.query.lut(), layout_.groups, layout_.add(block),
                                                           layout_.rescale(block), w.query.scale(), offset,
-                                                          w.best.threshold() - terms.base, bounds);
+                                                          w.best.threshold() - low, bounds);
         for (; mask != 0; mask &= mask - 1) {
             const unsigned lane = lowest_bit(mask);
-            w.pending.push_back({bounds[lane] + terms.base, slots[lane], block, lane});
+            w.pending.push_back({bounds[lane] + low, slots[lane], block, lane});
             if (arrays_.extra != nullptr)
                 prefetch(arrays_.extra + slots[lane] * arrays_.extra_stride);
             else if (arrays_.rows.data != nullptr)
@@ -202,9 +205,9 @@ void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& 
             const float* factor = reinterpret_cast<const float*>(extra);
             const float dot = w.query.full_dot(layout_.codes(c.block), c.lane, extra + 2 * sizeof(float));
             estimate = terms.base + factor[0] + factor[1] * dot;
-            if (!(estimate + factor[1] * terms.full_margin < w.best.threshold())) continue;
-        } else if (arrays_.rows.data == nullptr) {  // nothing better than the 1-bit estimate: take the margin out again
-            estimate = c.bound - layout_.rescale(c.block)[c.lane] * terms.sign_margin;
+            if (!(estimate + factor[1] * terms.full_margin - terms.slack < w.best.threshold())) continue;
+        } else if (arrays_.rows.data == nullptr) {  // nothing better than the 1-bit estimate: take margin and slack out again
+            estimate = c.bound + terms.slack - layout_.rescale(c.block)[c.lane] * terms.sign_margin;
         }
         if (arrays_.rows.data == nullptr) {
             w.best.push(estimate, c.slot);

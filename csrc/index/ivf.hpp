@@ -83,6 +83,7 @@ private:
     struct Workspace;
     struct ListTerms {
         float base;                      // B_q of the estimate
+        float slack;                     // what rounding may have added: the bounds of ties must not fail by a last bit
         float sign_margin, full_margin;  // epsilon standard deviations of <y, q'>, for the bounds
     };
 

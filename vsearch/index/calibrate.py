@@ -119,6 +119,7 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
     skip = own is not None and len(X) > 1
     ids_by_slot = index._fitted().ids_by_slot
     own_ids = ids_by_slot[own] if skip else ids_by_slot[:0]
+    by_id = np.argsort(ids_by_slot)  # the index's own table of ids is made when it is needed, and would stay
     truth = exact_search(index.metric, X, ids_by_slot, queries, depths[-1] + skip, threads)
     if skip:
         truth = _without(truth, own_ids, depths[-1])
@@ -131,7 +132,8 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
                 found = index._find(queries[some], k + skip, effort, threads)
                 ids = (_without(found, own_ids[some], k) if skip else found)[0]
                 limit = truth[1][some, k - 1]
-                curve.append(_recall(index, X, queries[some], ids, truth[0][some, :k], limit))
+                rows = by_id[np.searchsorted(ids_by_slot, ids, sorter=by_id).clip(max=len(X) - 1)]
+                curve.append(_recall(index.metric, X, queries[some], ids, rows, truth[0][some, :k], limit))
             bar.advance()
         curves[k] = _pooled(np.array(curve))
     used = max(len(curve) for curve in curves.values())
@@ -157,14 +159,22 @@ def _without(found: tuple[np.ndarray, np.ndarray], own_ids: np.ndarray, k: int) 
 
 
 def _recall(
-    index: Index, X: np.ndarray, queries: np.ndarray, ids: np.ndarray, true_ids: np.ndarray, limit: np.ndarray
+    metric: str,
+    X: np.ndarray,
+    queries: np.ndarray,
+    ids: np.ndarray,
+    rows: np.ndarray,
+    true_ids: np.ndarray,
+    limit: np.ndarray,
 ) -> float:
-    """Share of the true neighbours found; a vector as near as the k-th of them counts as one (ties, duplicates)."""
+    """Share of the true neighbours among `ids`, which are those `rows` of X; a vector as near as the k-th true one
+    counts as one (ties, duplicates).
+    """
     hits = (ids[:, :, None] == true_ids[:, None, :]).any(axis=2)
     query, place = np.nonzero(~hits & (ids >= 0))
     for first in range(0, len(query), 4096):
         q, at = query[first : first + 4096], place[first : first + 4096]
-        distances = _distances(index.metric, queries[q], X[index._fitted().slots(ids[q, at])])
+        distances = _distances(metric, queries[q], X[rows[q, at]])
         hits[q, at] = distances <= limit[q] + 1e-6 * np.abs(limit[q])
     return float(hits.mean())
 

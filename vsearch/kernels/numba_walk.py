@@ -36,6 +36,7 @@ from vsearch.kernels.numba_state import (
 from vsearch.kernels.numba_topk import close, push, threshold
 
 REFINE_BATCH = 4  # rows scored between two looks at the k-th best
+ROUNDING = np.float32(1e-6)  # of estimates, relative to the squares and products they are made of
 WALK, DIRECT = 2.0, 50.0  # cost of a vector walked over, and of a match scored directly
 
 ZERO, HALF, ONE, LOW_HALF = np.float32(0), np.float32(0.5), np.float32(1), np.uint32(0xFFFF)
@@ -66,6 +67,12 @@ def _base(metric: Int, distance2: Float, norm2: Float, dot_mean: Float, norms: n
         return distance2
     dot_centroid = HALF * (norm2 + norms[0] - distance2)
     return (ONE if metric == COSINE else ZERO) - (dot_centroid + dot_mean + norms[1])
+
+
+@jit
+def _slack(base: Float, norm2: Float, norms: np.ndarray) -> Float:
+    """What rounding may have added to an estimate: the bounds of ties must not fail by a last bit."""
+    return ROUNDING * (norms[0] + norm2 + abs(base))
 
 
 @jit
@@ -116,6 +123,7 @@ def _flush(
     stored: Stored,
     query: Query,
     base: Float,
+    slack: Float,
     sign_margin: Float,
     full_margin: Float,
     scorer: Scorer,
@@ -138,11 +146,11 @@ def _flush(
             continue
         if codes.bits > 1:
             estimate = _full(codes, query, slot, position, base)
-            if not estimate + codes.factors[slot, 1] * full_margin < limit:
+            if not estimate + codes.factors[slot, 1] * full_margin - slack < limit:
                 continue
-        elif not stored.there:  # nothing better than the 1-bit estimate: take the margin out again
+        elif not stored.there:  # nothing better than the 1-bit estimate: take margin and slack out again
             rescale = codes.floats[position >> 5, codes.words.shape[1] - 2 * BLOCK + (position & 31)]
-            estimate = estimate - rescale * sign_margin
+            estimate = estimate + slack - rescale * sign_margin
         if not stored.there:
             counts[HEAP] = push(best.distances, best.ids, counts[HEAP], estimate, stored.ids[slot])
             continue
@@ -190,6 +198,7 @@ def _scan_codes(
     first_block: Int,
     size: Int,
     base: Float,
+    slack: Float,
     distance2: Float,
     scorer: Scorer,
     options: Options,
@@ -201,12 +210,12 @@ def _scan_codes(
     sign_margin = _margin(options.epsilon, codes.sign_spread, distance2, scalars[SIGN_NOISE])
     full_margin = _margin(options.epsilon, codes.full_spread, distance2, scalars[FULL_NOISE])
     offset = scalars[OFFSET] + sign_margin  # rescale is negative: this lowers the estimate
-    scale, counts = w.query.scalars[SCALE], w.queue.counts
+    scale, counts, low = w.query.scalars[SCALE], w.queue.counts, base - slack
     blocks = (size + BLOCK - 1) // BLOCK
     for b in range(blocks):
         if b % TILE == 0:
             fastscan(codes.blocks, first_block + b, min(TILE, blocks - b), w.pairs, w.sums)
-        limit, count = threshold(best.distances, counts[HEAP]) - base, min(BLOCK, size - b * BLOCK)
+        limit, count = threshold(best.distances, counts[HEAP]) - low, min(BLOCK, size - b * BLOCK)
         _queue_block(
             codes.words,
             codes.floats,
@@ -216,12 +225,12 @@ def _scan_codes(
             scale,
             offset,
             limit,
-            base,
+            low,
             options,
             w.queue,
         )
         if counts[QUEUE] >= FLUSH_SIZE or b == blocks - 1:
-            _flush(codes, stored, w.query, base, sign_margin, full_margin, scorer, w.queue, best)
+            _flush(codes, stored, w.query, base, slack, sign_margin, full_margin, scorer, w.queue, best)
 
 
 @jit
@@ -301,7 +310,8 @@ def search_queries(
             distance2, size = w.probed.distances[p], np.int64(x.lists.size[at])
             base = _base(x.stored.metric, distance2, x.coarse.norm2[at], x.coarse.dot_mean[at], w.norms)
             counts[SCANNED] += size
-            _scan_codes(x.codes, x.stored, np.int64(x.lists.block[at]), size, base, distance2, scorer, options, w, best)
+            slack, block = _slack(base, x.coarse.norm2[at], w.norms), np.int64(x.lists.block[at])
+            _scan_codes(x.codes, x.stored, block, size, base, slack, distance2, scorer, options, w, best)
         close(best.distances, best.ids, counts[HEAP])
 
 
