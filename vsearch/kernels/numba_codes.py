@@ -15,6 +15,7 @@ from vsearch.kernels.numba_rotation import DIM_MULTIPLE
 BLOCK = 32
 CHUNK = 64
 TILE = 8
+U4, U8, U15, U16, U32, U48 = (np.uintp(i) for i in (4, 8, 15, 16, 32, 48))
 FACTOR_BYTES = 8  # add and rescale of the full code, in front of the extra bits
 
 
@@ -111,34 +112,50 @@ def _unpack_rows(codes: np.ndarray, first: Int, bits: Int, out: np.ndarray) -> N
 
 
 @jit
-def dot_planes(bits: Int, code: np.ndarray, query: np.ndarray) -> Int:
-    """sum_j code_j * query_j over whole chunks; `query` int8, padded with zeros."""
+def nibble_sums(query: np.ndarray, sums: np.ndarray) -> None:
+    """sums[16 g + m] = sum of the query[4 g + i] with bit i of m set: what four bits of a 1-bit plane add."""
+    for g in range(len(query) // 4):
+        sums[16 * g] = 0
+        for bit in range(4):
+            for m in range(1 << bit):
+                sums[16 * g + (1 << bit) + m] = sums[16 * g + m] + query[4 * g + bit]
+
+
+@jit
+def dot_planes(bits: Int, code: np.ndarray, query: np.ndarray, sums: np.ndarray) -> Int:
+    """sum_j code_j * query_j over whole chunks; `query` int8, padded with zeros, `sums` its nibble_sums for odd widths.
+
+    Indices are unsigned: a negative one would count from the end, and a loop that allows for it is half as fast.
+    """
+    fours, twos, ones = bits >> 2, bits >> 1 & 1, bits & 1
     total: Int = 0
-    at = 0
-    for first in range(0, len(query), CHUNK):
-        q = query[first : first + CHUNK]
-        shift = 0
-        while shift < bits:
-            left, part = bits - shift, np.int32(0)
-            if left >= 4:
-                for i in range(32):
-                    byte = np.int32(code[at + i])
-                    part = np.int32(part + np.int32((byte & 15) * q[i]) + np.int32((byte >> 4) * q[i + 32]))
-                width = 4
-            elif left >= 2:
-                for i in range(16):
-                    byte = np.int32(code[at + i])
-                    low = np.int32((byte & 3) * q[i]) + np.int32((byte >> 2 & 3) * q[i + 16])
-                    high = np.int32((byte >> 4 & 3) * q[i + 32]) + np.int32((byte >> 6) * q[i + 48])
-                    part = np.int32(part + low + high)
-                width = 2
-            else:
-                for r in range(64):
-                    part = np.int32(part + np.int32((code[at + (r >> 3)] >> (r & 7) & 1) * q[r]))
-                width = 1
+    at, q = np.uintp(0), np.uintp(0)
+    for _ in range(len(query) // CHUNK):
+        for shift in range(0, 4 * fours, 4):
+            part = np.int32(0)
+            for i in range(U32):
+                byte = np.int32(code[at + i])
+                low, high = np.int32((byte & 15) * query[q + i]), np.int32((byte >> 4) * query[q + i + U32])
+                part = np.int32(part + low + high)
             total += np.int64(part) << shift
-            at += 8 * width
-            shift += width
+            at += U32
+        if twos:
+            part = np.int32(0)
+            for i in range(U16):
+                byte = np.int32(code[at + i])
+                low = np.int32((byte & 3) * query[q + i]) + np.int32((byte >> 2 & 3) * query[q + i + U16])
+                high = np.int32((byte >> 4 & 3) * query[q + i + U32]) + np.int32((byte >> 6) * query[q + i + U48])
+                part = np.int32(part + low + high)
+            total += np.int64(part) << (4 * fours)
+            at += U16
+        if ones:
+            part = np.int32(0)
+            for i in range(U8):
+                pair, entry = np.uintp(code[at + i]), U4 * q + U32 * i
+                part = np.int32(part + sums[entry + (pair & U15)] + sums[entry + U16 + (pair >> U4)])
+            total += np.int64(part) << (4 * fours + 2 * twos)
+            at += U8
+        q += np.uintp(CHUNK)
     return total
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vsearch.kernels.numba_base import array as checked
 from vsearch.kernels.numba_base import require
-from vsearch.kernels.numba_codes import BLOCK, CHUNK, TILE, lane_byte, pair_table, plane_bytes
+from vsearch.kernels.numba_codes import BLOCK, CHUNK, TILE, lane_byte, nibble_sums, pair_table, plane_bytes
 from vsearch.kernels.numba_codes import dot_planes as dot_code
 from vsearch.kernels.numba_codes import fastscan as scan_blocks
 from vsearch.kernels.numba_codes import pack_planes as pack_code
@@ -48,7 +48,9 @@ def dot_planes(bits: int, codes: np.ndarray, query: np.ndarray) -> np.ndarray:
     codes, query = checked(codes, np.uint8), checked(query, np.int8)
     require(1 <= bits <= 8 and codes.ndim == 2 and query.ndim == 1, "dot_planes: wrong shape")
     require(len(query) % CHUNK == 0 and codes.shape[1] == plane_bytes(len(query), bits), "dot_planes: wrong shape")
-    return np.fromiter((dot_code(bits, code, query) for code in codes), dtype=np.int32, count=len(codes))
+    sums = np.empty(4 * len(query), dtype=np.int16)
+    nibble_sums(query, sums)
+    return np.fromiter((dot_code(bits, code, query, sums) for code in codes), dtype=np.int32, count=len(codes))
 
 
 def pack_planes(bits: int, values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from vsearch.kernels.numba_base import L2, Float, Int, array, jit, metric_code, over_ranges, require
-from vsearch.kernels.numba_codes import CHUNK, FACTOR_BYTES, dot_planes, extra_stride, pack_planes
+from vsearch.kernels.numba_codes import (
+    CHUNK,
+    FACTOR_BYTES,
+    U15,
+    U16,
+    dot_planes,
+    extra_stride,
+    nibble_sums,
+    pack_planes,
+)
 from vsearch.kernels.numba_rotation import DIM_MULTIPLE
 
 # Clip of the uniform B-bit quantiser that is best for a unit Gaussian, B = 1..8.
@@ -243,6 +252,8 @@ class Query(NamedTuple):
     fine: np.ndarray  # the same in 15 bits, for the survivors
     high: np.ndarray  # int8: q' ~ query_scale * (128 high + low)
     low: np.ndarray
+    high_sums: np.ndarray  # what the nibbles of a 1-bit plane add, int16
+    low_sums: np.ndarray
     scalars: np.ndarray  # float32, by the names below
 
 
@@ -258,6 +269,8 @@ def new_query(dim: int) -> Query:
         fine=np.empty(4 * dim, dtype=np.int16),
         high=high,
         low=low,
+        high_sums=np.empty(4 * len(high), dtype=np.int16),
+        low_sums=np.empty(4 * len(low), dtype=np.int16),
         scalars=np.zeros(8, dtype=np.float32),
     )
 
@@ -328,6 +341,9 @@ def _quantize_query(q: np.ndarray, bits: Int, query_sum: Float, out: Query) -> N
         high = (value + 64) >> 7 if bits > PLAIN_QUERY_BITS else value
         out.high[j] = high
         out.low[j] = value - 128 * high if bits > PLAIN_QUERY_BITS else 0
+    if bits % 2 == 0:  # the extra bits end in a 1-bit plane
+        nibble_sums(out.high, out.high_sums)
+        nibble_sums(out.low, out.low_sums)
     half = np.float32(1 << (bits - 1))
     middle, scale = (half - ONE) / TWO, out.scalars[QUERY_SCALE]
     out.scalars[FULL_OFFSET] = middle * (query_sum - scale * np.float32(rounded_sum)) - (half - HALF) * query_sum
@@ -337,12 +353,13 @@ def _quantize_query(q: np.ndarray, bits: Int, query_sum: Float, out: Query) -> N
 @jit
 def full_dot(query: Query, bits: Int, codes: np.ndarray, lane_byte: Int, lane_shift: Int, extra: np.ndarray) -> Float:
     """<y, q'> of all bits of one vector, in units of the B-bit grid."""
-    signs = 0
-    for g in range(len(query.fine) // 16):
-        signs += query.fine[16 * g + ((codes[16 * g + lane_byte] >> lane_shift) & 15)]
-    planes = np.float32(dot_planes(bits - 1, extra, query.high))
+    signs, byte, shift, entry = 0, np.uintp(lane_byte), np.uintp(lane_shift), np.uintp(0)
+    for _ in range(len(query.fine) // 16):
+        signs += query.fine[entry + (np.uintp(codes[entry + byte]) >> shift & U15)]
+        entry += U16
+    planes = np.float32(dot_planes(bits - 1, extra, query.high, query.high_sums))
     if bits > PLAIN_QUERY_BITS:
-        planes = HIGH_UNIT * planes + np.float32(dot_planes(bits - 1, extra, query.low))
+        planes = HIGH_UNIT * planes + np.float32(dot_planes(bits - 1, extra, query.low, query.low_sums))
     half = np.float32(1 << (bits - 1))
     sign_dot = query.scalars[FINE_SCALE] * np.float32(signs) + query.scalars[FINE_OFFSET]
     return half * sign_dot + query.scalars[QUERY_SCALE] * planes + query.scalars[FULL_OFFSET]
