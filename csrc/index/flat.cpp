@@ -131,6 +131,7 @@ void FlatScan::search_many(const float* queries, std::size_t nq, const FlatQuery
 
 void assign_nearest(const float* vectors, std::size_t n, const float* centroids, std::size_t count, std::size_t d, std::size_t threads,
                     std::uint32_t* nearest, float* distances) {
+    if (n == 0) return;
     Rows rows;
     rows.data = reinterpret_cast<const std::uint8_t*>(centroids);
     rows.stride = d * sizeof(float);
