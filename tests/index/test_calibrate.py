@@ -191,7 +191,7 @@ def test_calibrating_leaves_no_table_of_ids() -> None:
     assert index.bytes_per_vector < 2 + 8 + 4 + 8 + 6  # bits, factors, slot, position, id; then what is shared
 
 
-@pytest.mark.parametrize(("bits", "refine"), [(None, None), (1, "bf16"), (4, "int8")])
+@pytest.mark.parametrize(("bits", "refine"), [(None, None), (1, "bf16")])
 def test_targets_are_met_on_queries_never_seen(bits: int | None, refine: str | None) -> None:
     data = wordnet.load()
     coder = None if bits is None else vs.RaBitQ(bits)

@@ -192,9 +192,9 @@ def test_every_combination_finds_its_neighbours(
     gaussian: tuple[np.ndarray, np.ndarray], metric: str, bits: int | None, refine: str | None
 ) -> None:
     if bits is None and refine is None:
-        pytest.skip("vectors without codes are always stored")
+        return  # vectors without codes are always stored
     X, Q = gaussian
-    index = make(12, metric, bits, refine).fit(X, queries=Q, threads=1)
+    index = make(12, metric, bits, refine).fit(X, queries=Q[:5], threads=1)
     true_ids, true_distances = truth(metric, Q, X, np.arange(800), 10)
     found, distances = index.search(Q, 10, effort=ALL)
     floors = {1: 0.3, 2: 0.55, 3: 0.72, 4: 0.85, 6: 0.94, 8: 0.98}
@@ -217,7 +217,7 @@ def test_every_combination_finds_its_neighbours(
 @pytest.mark.parametrize("bits", CODES)
 def test_every_vector_finds_itself(gaussian: tuple[np.ndarray, np.ndarray], metric: str, bits: int | None) -> None:
     X, _ = gaussian
-    index = make(None, metric, bits, "bf16").fit(X, threads=1)
+    index = make(None, metric, bits, "bf16").fit(X, queries=X[:20], threads=1)
     if metric == "ip":  # the largest product need not be a vector's own
         ids = index.search(X, 10, effort=ALL)[0]
         assert wordnet.recall(ids, truth("ip", X, X, np.arange(800), 10)[0]) > 0.97
@@ -228,9 +228,9 @@ def test_every_vector_finds_itself(gaussian: tuple[np.ndarray, np.ndarray], metr
 
 
 def test_bytes_per_vector_are_those_of_the_parts(gaussian: tuple[np.ndarray, np.ndarray]) -> None:
-    X = np.repeat(gaussian[0], 10, axis=0)
+    X = np.tile(gaussian[0], (10, 1))
     for bits, refine, expected in ((1, None, 48 / 8 + 8), (1, "bf16", 48 / 8 + 8 + 80), (4, "int8", 48 / 8 + 40 + 48)):
-        index = make(10, "l2", bits, refine).fit(X, threads=1)
+        index = make(10, "l2", bits, refine).fit(X, queries=X[:20], threads=1)
         rest = index.bytes_per_vector - expected
         assert 4 + 4 + 8 <= rest < 4 + 4 + 8 + 6  # slot, position and id; and a share of centroids and unfilled blocks
 
@@ -312,7 +312,7 @@ def test_duplicates_are_told_by_their_ids(exact: None, metric: str, bits: int | 
 def test_vectors_at_the_ends_of_float32(bits: int | None, metric: str, scale: float) -> None:
     """Squares overflow or vanish; answers may be poor then, and must still be ids of the index."""
     X = np.random.default_rng(5).standard_normal((300, 20)).astype(np.float32) * np.float32(scale)
-    index = make(40, metric, bits).fit(X, threads=1)
+    index = make(40, metric, bits).fit(X, queries=X[:5], threads=1)
     for effort in (1, 7, 40):
         for Q in (X[:3], X[0], X[:3] * np.float32(0)) if metric != "cosine" else (X[:3], X[0]):
             ids, distances = index.search(Q, 10, effort=effort)
