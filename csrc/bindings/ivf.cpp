@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/gate.hpp"
+#include "bindings/exclusive.hpp"
 #include "bindings/query.hpp"
 #include "index/ivf.hpp"
 #include "quantize/planes.hpp"
@@ -138,24 +139,9 @@ private:
     py::tuple kept_;
 };
 
-// `with scan.exclusive():` waits, without the GIL, until no search is running, and keeps new ones out.
-class Exclusive {
-public:
-    explicit Exclusive(BoundIvf& owner) : owner_(owner) {}
-    void enter() {
-        py::gil_scoped_release unlocked;
-        owner_.gate().enter_exclusive();
-    }
-    void leave() { owner_.gate().leave_exclusive(); }
-
-private:
-    BoundIvf& owner_;
-};
-
 }  // namespace
 
 void register_ivf(py::module_& m) {
-    py::class_<Exclusive>(m, "IvfExclusive").def("__enter__", &Exclusive::enter).def("__exit__", [](Exclusive& e, const py::args&) { e.leave(); });
     py::class_<BoundIvf>(m, "IvfScan")
         .def(py::init<const std::string&, std::size_t, int, const Array<std::uint8_t>&>(), py::arg("metric"), py::arg("dim"), py::arg("bits"),
              py::arg("signs"))
@@ -169,7 +155,7 @@ void register_ivf(py::module_& m) {
         .def("try_search", &BoundIvf::try_search, py::arg("query"), py::arg("k"), py::arg("probes"), py::arg("epsilon"))
         .def("estimate", &BoundIvf::estimate, py::arg("query"), py::arg("epsilon"))
         .def("counters", &BoundIvf::counters)
-        .def("exclusive", [](BoundIvf& scan) { return Exclusive(scan); }, py::keep_alive<0, 1>());
+        .def("exclusive", [](BoundIvf& scan) { return Exclusive(scan.gate()); }, py::keep_alive<0, 1>());
 }
 
 }  // namespace vsearch::bindings

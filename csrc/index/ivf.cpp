@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/pool.hpp"
+#include "index/filter.hpp"
 #include "kernels/table.hpp"
 #include "quantize/planes.hpp"
 
@@ -21,8 +22,6 @@ struct Candidate {
     std::uint32_t lane;
 };
 
-inline bool bit_set(const std::uint8_t* bitmap, std::uint32_t slot) { return bitmap[slot / 8] >> (slot % 8) & 1u; }
-
 inline void prefetch(const void* p) {
 #if defined(__GNUC__)
     __builtin_prefetch(p);
@@ -31,22 +30,12 @@ inline void prefetch(const void* p) {
 #endif
 }
 
-inline unsigned lowest_bit(std::uint32_t mask) {
-#if defined(__GNUC__)
-    return static_cast<unsigned>(__builtin_ctz(mask));
-#else
-    unsigned i = 0;
-    while (!(mask >> i & 1u)) ++i;
-    return i;
-#endif
-}
-
 // The lanes of a block that hold a vector, and that the filter lets through.
 std::uint32_t live_lanes(const std::uint32_t* slots, std::size_t count, const std::uint8_t* filter) {
     const std::uint32_t filled = count >= kBlock ? ~0u : (1u << count) - 1u;
     if (filter == nullptr) return filled;
     std::uint32_t mask = 0;
-    for (std::size_t v = 0; v < std::min(count, kBlock); ++v) mask |= static_cast<std::uint32_t>(bit_set(filter, slots[v])) << v;
+    for (std::size_t v = 0; v < std::min(count, kBlock); ++v) mask |= static_cast<std::uint32_t>(filter_bit(filter, slots[v])) << v;
     return mask;
 }
 
@@ -180,7 +169,7 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
                                                           layout_.rescale(block), w.query.scale(), offset,
                                                           w.best.threshold() - low, bounds);
         for (; mask != 0; mask &= mask - 1) {
-            const unsigned lane = lowest_bit(mask);
+            const unsigned lane = lowest_bit64(mask);
             w.pending.push_back({bounds[lane] + low, slots[lane], block, lane});
             if (arrays_.extra != nullptr)
                 prefetch(arrays_.extra + slots[lane] * arrays_.extra_stride);
@@ -233,7 +222,7 @@ void IvfScan::scan_rows(std::uint32_t list, const IvfQuery& options, Workspace& 
     const auto* slots = reinterpret_cast<const std::uint32_t*>(arrays_.blocks + arrays_.list_block[list] * block_bytes_);
     w.counters.scanned += size;
     for (std::size_t i = 0; i < size; ++i) {
-        if (options.filter != nullptr && !bit_set(options.filter, slots[i])) continue;
+        if (options.filter != nullptr && !filter_bit(options.filter, slots[i])) continue;
         w.slots[w.waiting++] = slots[i];
         if (w.waiting == kFlushSize) refine(w);
     }
@@ -252,20 +241,16 @@ bool IvfScan::matches_are_few(const IvfQuery& options, std::size_t probes) const
 void IvfScan::scan_matches(const IvfQuery& options, Workspace& w) const {
     const bool from_codes = arrays_.rows.data == nullptr;
     if (from_codes) w.query.prepare(w.rotated.data(), rotation_.padded(), bits_);
-    for (std::size_t byte = 0; byte < (arrays_.n + 7) / 8; ++byte) {
-        for (unsigned bits = options.filter[byte]; bits != 0; bits &= bits - 1) {
-            const auto slot = static_cast<std::uint32_t>(byte * 8 + lowest_bit(bits));
-            if (slot >= arrays_.n) break;
-            if (from_codes) {
-                float sign = 0, bound = 0, full = 0;
-                estimate_slot(slot, options.epsilon, w, sign, bound, full);
-                w.best.push(full, slot);
-                continue;
-            }
-            w.slots[w.waiting++] = slot;
-            if (w.waiting == kFlushSize) refine(w);
+    each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
+        if (from_codes) {
+            float sign = 0, bound = 0, full = 0;
+            estimate_slot(slot, options.epsilon, w, sign, bound, full);
+            w.best.push(full, slot);
+            return;
         }
-    }
+        w.slots[w.waiting++] = slot;
+        if (w.waiting == kFlushSize) refine(w);
+    });
     if (w.waiting > 0) refine(w);
 }
 

@@ -45,7 +45,6 @@ from vsearch.kernels.numba_rotation import Rotation
 __all__ = [
     "Exclusive",
     "FlatScan",
-    "IvfExclusive",
     "IvfScan",
     "Rotation",
     "assign",
@@ -78,7 +77,6 @@ __all__ = [
     "write_blocks",
 ]
 
-IvfExclusive = Exclusive
 
 KERNELS = (
     "l2_f32",
