@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import multiprocessing as mp
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -37,6 +39,50 @@ def pinned(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def alone(work: Callable[..., Iterator[Any]], *args: Any, core: int | None = 0) -> Iterator[Any]:
+    """What the generator `work(*args)` yields in a process of its own, on one core, every library with one thread.
+
+    Raises RuntimeError with the child's own words when it fails, also where a library takes the process down.
+    """
+    context = mp.get_context("spawn")
+    pipe, end = context.Pipe()
+    process = context.Process(target=_answer, args=(end, work, args, core), daemon=True)
+    before = dict(os.environ)
+    os.environ.update(ONE_THREAD)  # read by thread pools when they are loaded: in the child, not here
+    try:
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    end.close()
+    try:
+        while True:
+            try:
+                kind, value = pipe.recv()
+            except EOFError:
+                process.join()
+                raise RuntimeError(f"the process ended with exit code {process.exitcode}") from None
+            if kind == "failed":
+                raise RuntimeError(value)
+            if kind == "end":
+                return
+            yield value
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _answer(pipe: Any, work: Callable[..., Iterator[Any]], args: tuple[Any, ...], core: int | None) -> None:
+    with pinned(core):
+        try:
+            for value in work(*args):
+                pipe.send(("value", value))
+        except Exception as error:
+            pipe.send(("failed", f"{type(error).__name__}: {error}"))
+        else:
+            pipe.send(("end", None))
 
 
 def peer(name: str) -> Any | None:
