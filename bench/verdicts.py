@@ -104,9 +104,12 @@ def summary(points: list[Row]) -> Iterator[str]:
         mine = f"{one['ours']:<20}{one['our_bytes']:>5.0f} B {one['our_recall']:.4f}"
         yield f"{head} {one['gap']:+.4f}   {mine} {sign} peer"
     barred = [one for one in verdicts if 1 <= one["bits_per_dim"] <= 8 + 1e-9]
-    won = sum(one.get("gap", -1) > 1e-9 for one in barred)
-    worst = min((one.get("gap", -1) for one in barred), default=0.0)
-    yield f"between 1 and 8 bits a dimension: ours > peer at {won} of {len(barred)} points; smallest gap {worst:+.4f}"
+    gaps = [one["gap"] for one in barred if "gap" in one]
+    won, none = sum(gap > 1e-9 for gap in gaps), len(barred) - len(gaps)
+    smallest = f"smallest gap {min(gaps):+.4f}" if gaps else "no gap to tell"
+    yield f"between 1 and 8 bits a dimension: ours > peer at {won} of {len(gaps)} points; {smallest}"
+    if none:
+        yield f"at {none} more of them no quantizer of ours is as small"
 
 
 def at_most(value: float, limit: float) -> str:
