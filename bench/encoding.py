@@ -56,7 +56,7 @@ def race(dim: int, sides: list[str], repeats: int) -> Iterator[dict[str, Any]]:
     for spec in specs(dim, sides):
         name = f"{spec.side} {spec.name}"
         try:
-            codec = open_codec(spec)
+            codec = open_codec(spec, "l2")
             trained[name] = best_seconds({name: lambda codec=codec: codec.fit(X)}, 1)[name]
             codec.add(X[:64])
         except Exception as error:

@@ -58,10 +58,10 @@ def spectrum(rows: int, queries: int, dim: int, seed: int = 0) -> tuple[np.ndarr
     return both[:rows], both[rows:]
 
 
-def load(options: argparse.Namespace) -> tuple[str, np.ndarray, np.ndarray]:
-    """Name, base and queries. Vectors of a cosine set come with length 1."""
+def load(options: argparse.Namespace) -> tuple[str, str, np.ndarray, np.ndarray]:
+    """Name, metric, base and queries. Vectors of a cosine set come with length 1; a set of ip is measured by l2."""
     if options.data == "spectrum":
-        return f"spectrum-{options.dim}", *spectrum(options.rows, options.queries, options.dim)
+        return f"spectrum-{options.dim}", "l2", *spectrum(options.rows, options.queries, options.dim)
     from vsearch.evaluate import load_dataset
 
     data = load_dataset(options.data).with_queries(options.queries)
@@ -69,7 +69,7 @@ def load(options: argparse.Namespace) -> tuple[str, np.ndarray, np.ndarray]:
     Q = np.array(data.test[: options.queries], dtype=np.float32)
     if data.metric == "cosine":
         X, Q = (np.ascontiguousarray(Z / np.linalg.norm(Z, axis=1, keepdims=True)) for Z in (X, Q))
-    return data.name, X, Q
+    return data.name, "cosine" if data.metric == "cosine" else "l2", X, Q
 
 
 def wanted(options: argparse.Namespace, dim: int) -> dict[str, list[Spec]]:
@@ -86,13 +86,13 @@ def wanted(options: argparse.Namespace, dim: int) -> dict[str, list[Spec]]:
     }
 
 
-def examine(specs: list[Spec], X: np.ndarray, Q: np.ndarray, repeats: int) -> Iterator[dict[str, Any]]:
+def examine(specs: list[Spec], metric: str, X: np.ndarray, Q: np.ndarray, repeats: int) -> Iterator[dict[str, Any]]:
     """One row for each spec, in a process of its own."""
     examiner = Examiner(X, Q, repeats)
     for spec in specs:
         row = facts(spec)
         try:
-            row |= examiner.examine(open_codec(spec))
+            row |= examiner.examine(open_codec(spec, metric))
         except Exception as error:  # a peer that refuses is reported, not fatal
             row["failed"] = f"{type(error).__name__}: {error}"
         yield row
@@ -102,7 +102,7 @@ def facts(spec: Spec) -> dict[str, Any]:
     return {"side": spec.side, "family": spec.family, "name": spec.name, "bits": spec.bits}
 
 
-def run(side: str, specs: list[Spec], X: np.ndarray, Q: np.ndarray, options: argparse.Namespace) -> Iterator[dict]:
+def run(side: str, specs: list[Spec], data: tuple[Any, ...], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """All rows of one side; a quantizer that takes its process down costs its own row and no other."""
     if side != "ours" and importlib.util.find_spec(side) is None:
         yield from ({**facts(spec), "failed": f"{side} is not installed"} for spec in specs)
@@ -110,7 +110,7 @@ def run(side: str, specs: list[Spec], X: np.ndarray, Q: np.ndarray, options: arg
     while specs:
         done = 0
         try:
-            for row in alone(examine, specs, X, Q, options.repeat, core=options.core):
+            for row in alone(examine, specs, *data, options.repeat, core=options.core):
                 yield row
                 done += 1
         except RuntimeError as error:
@@ -136,17 +136,18 @@ def main() -> None:
     if options.encode:
         print(keep("encoding", race_encoders(options.only, options.repeat, options.core)))
         return
-    name, X, Q = load(options)
+    name, metric, X, Q = load(options)
     eigenvalues = spectrum_of(X)
     known = known_rows(options.peers_from, name, X, Q)
-    figures: dict[str, Any] = {"data": name, "rows": len(X), "queries": len(Q), "dim": X.shape[1], "points": []}
+    figures: dict[str, Any] = {"data": name, "rows": len(X), "queries": len(Q), "dim": X.shape[1], "metric": metric}
     figures["least_error"] = {str(bits): least_error(eigenvalues, bits) for bits in range(1, 9)}
-    points: list[dict[str, Any]] = figures["points"]
+    points: list[dict[str, Any]] = []
+    figures["points"] = points
     print(heading(figures), flush=True)
     for side, specs in wanted(options, X.shape[1]).items():
         had = [known[side, spec.name] for spec in specs if (side, spec.name) in known]
         new = [spec for spec in specs if (side, spec.name) not in known]
-        for rows in (had, run(side, new, X, Q, options)):
+        for rows in (had, run(side, new, (metric, X, Q), options)):
             for row in rows:
                 points.append(row)
                 print(line(row), flush=True)

@@ -19,8 +19,9 @@ SHANNON_BARS = {2: 2.3, 4: 3.0}
 def heading(figures: dict[str, Any]) -> str:
     """Two lines above the table."""
     least = ", ".join(f"{bits}: {error:.5f}" for bits, error in figures["least_error"].items())
+    what = f"{figures['rows']:,} vectors of {figures['dim']} dimensions, {figures['metric']}"
     return (
-        f"{figures['data']}: {figures['rows']:,} vectors of {figures['dim']} dimensions, {figures['queries']} queries\n"
+        f"{figures['data']}: {what}, {figures['queries']} queries\n"
         f"least relative squared error of a Gaussian of this covariance at bits {least}\n\n"
         f"{'':<10}{'quantizer':<25}{'bytes':>6}{'bits':>6}{'rel. error':>11}{'x Shannon':>10}{'IP std':>9}"
         f"{'recall@10':>10}{'with 3x':>9}{'train s':>9}{'encode k/s':>11}{'scan M/s':>9}"
