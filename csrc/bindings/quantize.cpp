@@ -1,11 +1,14 @@
-// Bindings of csrc/quantize: the rotation, the RaBitQ encoder, and reading and writing lanes of blocks.
+// Bindings of csrc/quantize: transforms, codecs, and reading and writing lanes of blocks.
 #include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "base/pool.hpp"
 #include "bindings/arrays.hpp"
 #include "quantize/block.hpp"
-#include "quantize/planes.hpp"
+#include "quantize/levels.hpp"
 #include "quantize/rabitq.hpp"
 #include "quantize/rotation.hpp"
 
@@ -23,97 +26,135 @@ void over_rows(std::size_t n, std::size_t threads, Body body) {
     });
 }
 
-Array<float> rotate(const Rotation& rotation, const Array<float>& x, std::size_t threads) {
-    require(x.ndim() == 2 && columns_of(x) == rotation.dim(), "rotate: wrong shape");
-    Array<float> out({rows_of(x), rotation.padded()});
+// Rows of x through one of a transform's three maps.
+template <class Map>
+Array<float> map_rows(const Array<float>& x, std::size_t in, std::size_t out_dim, std::size_t threads, Map map) {
+    require(x.ndim() == 2 && columns_of(x) == in, "transform: wrong shape");
+    Array<float> out({rows_of(x), out_dim});
     const float* from = x.data();
     float* to = out.mutable_data();
     over_rows(rows_of(x), threads, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) rotation.apply(from + i * rotation.dim(), to + i * rotation.padded());
+        for (std::size_t i = begin; i < end; ++i) map(from + i * in, to + i * out_dim);
     });
     return out;
 }
 
-Array<float> rotate_back(const Rotation& rotation, const Array<float>& y, std::size_t threads) {
-    require(y.ndim() == 2 && columns_of(y) == rotation.padded(), "rotate_back: wrong shape");
-    Array<float> out({rows_of(y), rotation.dim()});
-    const float* from = y.data();
-    float* to = out.mutable_data();
-    over_rows(rows_of(y), threads, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) rotation.apply_inverse(from + i * rotation.padded(), to + i * rotation.dim());
-    });
-    return out;
+Array<float> transform_base(const Transform& t, const Array<float>& x, std::size_t threads) {
+    return map_rows(x, t.dim(), t.padded(), threads, [&](const float* from, float* to) { t.apply(from, to); });
 }
 
-std::size_t extra_stride(std::size_t padded, int bits) { return bits > 1 ? 2 * sizeof(float) + plane_bytes(padded, bits - 1) : 0; }
+Array<float> transform_query(const Transform& t, const Array<float>& x, std::size_t threads) {
+    return map_rows(x, t.dim(), t.padded(), threads, [&](const float* from, float* to) { t.apply_query(from, to); });
+}
 
-// rotated: (n, padded), without the mean; assign: list of each row; centroids: (lists, padded), without the mean.
-py::dict rabitq_encode(const Array<float>& rotated, const Array<std::uint32_t>& assign, const Array<float>& centroids, const Array<float>& mean,
-                       int bits, const std::string& metric_name, std::size_t threads) {
-    require(rotated.ndim() == 2 && centroids.ndim() == 2 && columns_of(centroids) == columns_of(rotated), "encode: wrong shape");
-    require(bits >= 1 && bits <= 8 && columns_of(rotated) % kDimMultiple == 0, "encode: wrong bits or dim");
-    require(assign.ndim() == 1 && rows_of(assign) == rows_of(rotated) && mean.ndim() == 1 && rows_of(mean) == columns_of(rotated), "encode: wrong shape");
-    const std::size_t n = rows_of(rotated), d = columns_of(rotated), stride = extra_stride(d, bits), lists = rows_of(centroids);
+Array<float> transform_back(const Transform& t, const Array<float>& y, std::size_t threads) {
+    return map_rows(y, t.padded(), t.dim(), threads, [&](const float* from, float* to) { t.apply_inverse(from, to); });
+}
+
+std::unique_ptr<MatrixTransform> make_matrix(const Array<float>& base, const Array<float>& query, const Array<float>& inverse) {
+    require(base.ndim() == 2 && query.ndim() == 2 && inverse.ndim() == 2 && rows_of(base) % kDimMultiple == 0 && rows_of(base) > 0, "matrix: wrong shape");
+    require(rows_of(query) == rows_of(base) && columns_of(query) == columns_of(base) && rows_of(inverse) == columns_of(base) && columns_of(inverse) == rows_of(base),
+            "matrix: wrong shape");
+    return std::make_unique<MatrixTransform>(columns_of(base), rows_of(base), base.data(), query.data(), inverse.data());
+}
+
+LevelRule rule_from(const std::string& name) {
+    if (name == "scaled") return LevelRule::kScaled;
+    if (name == "plain") return LevelRule::kPlain;
+    if (name == "interval") return LevelRule::kInterval;
+    if (name == "clipped") return LevelRule::kClipped;
+    require(name == "optimized", "levels: unknown rule");
+    return LevelRule::kOptimized;
+}
+
+// segments: begin, length, bits, prefix of each; scales: sigma, weight, prefix energy; levels and prefix_levels one segment after another.
+std::unique_ptr<LevelsCodec> make_levels(std::size_t dim, const Array<std::int64_t>& segments, const Array<float>& scales, const Array<float>& levels,
+                                         const Array<float>& prefix_levels, const std::string& rule, bool unbiased, std::size_t lead) {
+    require(segments.ndim() == 2 && columns_of(segments) == 4 && scales.ndim() == 2 && columns_of(scales) == 3 && rows_of(scales) == rows_of(segments) &&
+                levels.ndim() == 1 && prefix_levels.ndim() == 1,
+            "levels: wrong shape");
+    std::vector<Segment> parts(rows_of(segments));
+    std::size_t at = 0, prefix_at = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+        const std::int64_t* row = segments.data() + 4 * i;
+        require(row[0] >= 0 && row[1] > 0 && row[2] >= 1 && row[2] <= 8 && row[3] >= 1 && row[3] <= 4, "levels: segment out of range");
+        Segment& part = parts[i];
+        part.begin = static_cast<std::size_t>(row[0]);
+        part.length = static_cast<std::size_t>(row[1]);
+        part.bits = static_cast<int>(row[2]);
+        part.prefix = static_cast<int>(row[3]);
+        part.sigma = scales.data()[3 * i];
+        part.weight = scales.data()[3 * i + 1];
+        part.prefix_energy = scales.data()[3 * i + 2];
+        const std::size_t count = std::size_t{1} << part.bits, prefixes = std::size_t{1} << part.prefix;
+        require(at + count <= rows_of(levels) && prefix_at + prefixes <= rows_of(prefix_levels), "levels: too few");
+        part.levels.assign(levels.data() + at, levels.data() + at + count);
+        part.prefix_levels.assign(prefix_levels.data() + prefix_at, prefix_levels.data() + prefix_at + prefixes);
+        at += count;
+        prefix_at += prefixes;
+    }
+    return std::make_unique<LevelsCodec>(dim, parts, rule_from(rule), unbiased, lead);
+}
+
+// transformed: (n, dim), without the mean; assign: list of each row; centroids: (lists, dim), without the mean.
+py::dict encode(const Codec& codec, const Array<float>& transformed, const Array<std::uint32_t>& assign, const Array<float>& centroids,
+                const Array<float>& mean, const std::string& metric_name, std::size_t threads) {
+    const std::size_t d = codec.shape().dim, symbol_bytes = codec.symbol_bytes(), extra_bytes = codec.shape().extra_bytes;
+    require(transformed.ndim() == 2 && columns_of(transformed) == d && centroids.ndim() == 2 && columns_of(centroids) == d, "encode: wrong shape");
+    require(assign.ndim() == 1 && rows_of(assign) == rows_of(transformed) && mean.ndim() == 1 && rows_of(mean) == d, "encode: wrong shape");
+    const std::size_t n = rows_of(transformed), lists = rows_of(centroids);
     for (std::size_t i = 0; i < n; ++i) require(assign.data()[i] < lists, "encode: list out of range");
     const Metric metric = metric_from(metric_name);
-    Array<std::uint8_t> signs({n, d / 8}), extra({n, stride});
-    Array<float> add(static_cast<py::ssize_t>(n)), rescale(static_cast<py::ssize_t>(n)), spreads({n, std::size_t{2}});
-    const float* x = rotated.data();
-    const float* c = centroids.data();
-    const float* mu = mean.data();
+    Array<std::uint8_t> symbols({n, symbol_bytes}), extra({n, extra_bytes});
+    Array<float> first({n, std::size_t{3}}), full({n, std::size_t{3}}), spreads({n, std::size_t{2}});
+    const float *x = transformed.data(), *c = centroids.data(), *mu = mean.data();
     const std::uint32_t* list = assign.data();
-    std::uint8_t *sign_out = signs.mutable_data(), *extra_out = extra.mutable_data();
-    float *add_out = add.mutable_data(), *rescale_out = rescale.mutable_data(), *spread_out = spreads.mutable_data();
+    std::uint8_t *symbol_out = symbols.mutable_data(), *extra_out = extra.mutable_data();
+    float *first_out = first.mutable_data(), *full_out = full.mutable_data(), *spread_out = spreads.mutable_data();
     over_rows(n, threads, [&](std::size_t begin, std::size_t end) {
-        std::vector<float> residual(d), magnitude(d);
-        std::vector<std::uint8_t> codes(d);
+        AlignedArray<float> residual(d);
+        EncodeScratch scratch;
+        const auto put = [](const Factors& f, float* out) { out[0] = f.add, out[1] = f.rescale, out[2] = f.shift; };
         for (std::size_t i = begin; i < end; ++i) {
             const float* centroid = c + list[i] * d;
             for (std::size_t j = 0; j < d; ++j) residual[j] = x[i * d + j] - centroid[j];
-            const EncodedVector e = encode_rabitq(residual.data(), centroid, mu, d, bits, metric, codes.data(), magnitude.data());
-            const unsigned top = static_cast<unsigned>(bits - 1);
-            std::uint8_t* sign_row = sign_out + i * (d / 8);
-            for (std::size_t j = 0; j < d; j += 8) {
-                unsigned byte = 0;
-                for (std::size_t b = 0; b < 8; ++b) byte |= (codes[j + b] >> top & 1u) << b;
-                sign_row[j / 8] = static_cast<std::uint8_t>(byte);
-            }
-            if (bits > 1) {
-                float* factor = reinterpret_cast<float*>(extra_out + i * stride);
-                factor[0] = e.full.add;
-                factor[1] = e.full.rescale;
-                for (std::size_t j = 0; j < d; ++j) codes[j] = static_cast<std::uint8_t>(codes[j] & ((1u << top) - 1u));
-                pack_planes(codes.data(), d, bits - 1, extra_out + i * stride + 2 * sizeof(float));
-            }
-            add_out[i] = e.sign.add;
-            rescale_out[i] = e.sign.rescale;
-            spread_out[2 * i] = e.sign_spread;
+            const EncodedVector e = codec.encode(residual.data(), {centroid, mu, metric}, scratch, symbol_out + i * symbol_bytes, extra_out + i * extra_bytes);
+            put(e.first, first_out + 3 * i);
+            put(e.full, full_out + 3 * i);
+            spread_out[2 * i] = e.first_spread;
             spread_out[2 * i + 1] = e.full_spread;
         }
     });
     py::dict out;
-    out["signs"] = signs;
+    out["symbols"] = symbols;
     out["extra"] = extra;
-    out["add"] = add;
-    out["rescale"] = rescale;
+    out["first"] = first;
+    out["full"] = full;
     out["spreads"] = spreads;
     return out;
 }
 
-// The unsigned codes u (n, padded) from sign rows and extra rows: what decode() and the tests look at.
-Array<std::uint8_t> rabitq_levels(const Array<std::uint8_t>& signs, const Array<std::uint8_t>& extra, int bits) {
-    require(signs.ndim() == 2 && extra.ndim() == 2 && bits >= 1 && bits <= 8, "levels: wrong shape");
-    const std::size_t n = rows_of(signs), d = columns_of(signs) * 8;
-    require(rows_of(extra) == n && columns_of(extra) == extra_stride(d, bits), "levels: wrong shape");
-    Array<std::uint8_t> out({n, d});
-    for (std::size_t i = 0; i < n; ++i) {
-        std::uint8_t* row = out.mutable_data() + i * d;
-        if (bits > 1)
-            unpack_planes(extra.data() + i * columns_of(extra) + 2 * sizeof(float), d, bits - 1, row);
-        else
-            std::fill(row, row + d, std::uint8_t{0});
-        for (std::size_t j = 0; j < d; ++j) row[j] = static_cast<std::uint8_t>(row[j] | (signs.data()[i * (d / 8) + j / 8] >> (j % 8) & 1u) << (bits - 1));
-    }
+void check_codes(const Codec& codec, const Array<std::uint8_t>& symbols, const Array<std::uint8_t>& extra) {
+    require(symbols.ndim() == 2 && columns_of(symbols) == codec.symbol_bytes() && extra.ndim() == 2 && rows_of(extra) == rows_of(symbols) &&
+                columns_of(extra) == codec.shape().extra_bytes,
+            "codes: wrong shape");
+}
+
+Array<std::uint8_t> unpack_levels(const Codec& codec, const Array<std::uint8_t>& symbols, const Array<std::uint8_t>& extra) {
+    check_codes(codec, symbols, extra);
+    const std::size_t n = rows_of(symbols), count = codec.level_count();
+    Array<std::uint8_t> out({n, count});
+    for (std::size_t i = 0; i < n; ++i)
+        codec.unpack(symbols.data() + i * codec.symbol_bytes(), extra.data() + i * codec.shape().extra_bytes, out.mutable_data() + i * count);
+    return out;
+}
+
+Array<float> decode(const Codec& codec, const Array<std::uint8_t>& symbols, const Array<std::uint8_t>& extra) {
+    check_codes(codec, symbols, extra);
+    const std::size_t n = rows_of(symbols), d = codec.shape().dim;
+    Array<float> out({n, d});
+    for (std::size_t i = 0; i < n; ++i)
+        codec.decode(symbols.data() + i * codec.symbol_bytes(), extra.data() + i * codec.shape().extra_bytes, out.mutable_data() + i * d);
     return out;
 }
 
@@ -123,60 +164,82 @@ void check_positions(const Array<std::uint8_t>& blocks, std::size_t block_bytes,
     for (py::ssize_t i = 0; i < positions.size(); ++i) require(positions.data()[i] >= 0 && positions.data()[i] < limit, "blocks: position out of range");
 }
 
-void write_blocks(Array<std::uint8_t>& blocks, std::size_t padded, const Array<std::int64_t>& positions, const Array<std::uint32_t>& slots,
-                  const Array<std::uint8_t>& signs, const Array<float>& add, const Array<float>& rescale) {
-    const BlockLayout layout(padded);
+// symbols: (n, symbols / 2) rows of 4-bit symbols; factors: (n, columns * factor_size) bytes, the columns of each vector one after another.
+void write_blocks(Array<std::uint8_t>& blocks, const Array<std::int64_t>& positions, const Array<std::uint32_t>& slots,
+                  const Array<std::uint8_t>& symbols, const Array<std::uint8_t>& factors, std::size_t factor_size) {
+    require(symbols.ndim() == 2 && factors.ndim() == 2 && factor_size > 0 && columns_of(factors) % factor_size == 0, "write_blocks: wrong shape");
+    const BlockLayout layout(2 * columns_of(symbols), columns_of(factors) / factor_size, factor_size);
     check_positions(blocks, layout.bytes, positions);
     const std::size_t n = rows_of(positions);
-    require(rows_of(slots) == n && rows_of(signs) == n && rows_of(add) == n && rows_of(rescale) == n && columns_of(signs) == padded / 8, "write_blocks: wrong shape");
+    require(rows_of(slots) == n && rows_of(symbols) == n && rows_of(factors) == n, "write_blocks: wrong shape");
     for (std::size_t i = 0; i < n; ++i) {
         const auto position = static_cast<std::size_t>(positions.data()[i]);
         std::uint8_t* block = blocks.mutable_data() + position / kBlock * layout.bytes;
         const std::size_t lane = position % kBlock;
-        write_lane(block, layout.groups, lane, signs.data() + i * (padded / 8));
-        layout.add(block)[lane] = add.data()[i];
-        layout.rescale(block)[lane] = rescale.data()[i];
+        write_lane(block, layout.symbols, lane, symbols.data() + i * columns_of(symbols));
+        for (std::size_t f = 0; f < layout.columns; ++f)
+            std::memcpy(block + (layout.column(block, f) - block) + lane * factor_size, factors.data() + (i * layout.columns + f) * factor_size, factor_size);
         layout.slot(block)[lane] = slots.data()[i];
     }
 }
 
-py::tuple read_blocks(const Array<std::uint8_t>& blocks, std::size_t padded, const Array<std::int64_t>& positions) {
-    const BlockLayout layout(padded);
+py::tuple read_blocks(const Array<std::uint8_t>& blocks, std::size_t symbols, std::size_t columns, std::size_t factor_size,
+                      const Array<std::int64_t>& positions) {
+    const BlockLayout layout(symbols, columns, factor_size);
     check_positions(blocks, layout.bytes, positions);
     const std::size_t n = rows_of(positions);
     Array<std::uint32_t> slots(static_cast<py::ssize_t>(n));
-    Array<std::uint8_t> signs({n, padded / 8});
-    Array<float> add(static_cast<py::ssize_t>(n)), rescale(static_cast<py::ssize_t>(n));
+    Array<std::uint8_t> rows({n, symbols / 2}), factors({n, columns * factor_size});
     for (std::size_t i = 0; i < n; ++i) {
         const auto position = static_cast<std::size_t>(positions.data()[i]);
         const std::uint8_t* block = blocks.data() + position / kBlock * layout.bytes;
         const std::size_t lane = position % kBlock;
-        read_lane(block, layout.groups, lane, signs.mutable_data() + i * (padded / 8));
-        add.mutable_data()[i] = layout.add(block)[lane];
-        rescale.mutable_data()[i] = layout.rescale(block)[lane];
+        read_lane(block, layout.symbols, lane, rows.mutable_data() + i * (symbols / 2));
+        for (std::size_t f = 0; f < columns; ++f)
+            std::memcpy(factors.mutable_data() + (i * columns + f) * factor_size, layout.column(block, f) + lane * factor_size, factor_size);
         slots.mutable_data()[i] = layout.slot(block)[lane];
     }
-    return py::make_tuple(slots, signs, add, rescale);
+    return py::make_tuple(slots, rows, factors);
 }
 
 }  // namespace
 
 void register_quantize(py::module_& m) {
-    py::class_<Rotation>(m, "Rotation")
-        .def(py::init([](std::size_t dim, const Array<std::uint8_t>& signs) { return Rotation(dim, signs.data(), static_cast<std::size_t>(signs.size())); }),
+    py::class_<Transform>(m, "Transform")
+        .def_property_readonly("dim", &Transform::dim)
+        .def_property_readonly("padded", &Transform::padded)
+        .def("apply", &transform_base, py::arg("x"), py::arg("threads") = 1)
+        .def("apply_query", &transform_query, py::arg("x"), py::arg("threads") = 1)
+        .def("apply_inverse", &transform_back, py::arg("y"), py::arg("threads") = 1);
+    py::class_<Rotation, Transform>(m, "Rotation")
+        .def(py::init([](std::size_t dim, const Array<std::uint8_t>& signs) {
+                 return std::make_unique<Rotation>(dim, signs.data(), static_cast<std::size_t>(signs.size()));
+             }),
              py::arg("dim"), py::arg("signs"))
-        .def_static("sign_bytes", [](std::size_t dim) { return Rotation::rounds(dim) * Rotation::padded_dim(dim) / 8; }, py::arg("dim"))
-        .def_property_readonly("dim", &Rotation::dim)
-        .def_property_readonly("padded", &Rotation::padded)
-        .def("apply", &rotate, py::arg("x"), py::arg("threads") = 1)
-        .def("apply_inverse", &rotate_back, py::arg("y"), py::arg("threads") = 1);
-    m.def("rabitq_encode", &rabitq_encode, py::arg("rotated"), py::arg("assign"), py::arg("centroids"), py::arg("mean"), py::arg("bits"),
-          py::arg("metric"), py::arg("threads") = 1);
-    m.def("rabitq_levels", &rabitq_levels, py::arg("signs"), py::arg("extra"), py::arg("bits"));
-    m.def("block_bytes", [](std::size_t padded) { return BlockLayout(padded).bytes; }, py::arg("padded"));
-    m.def("write_blocks", &write_blocks, py::arg("blocks").noconvert(), py::arg("padded"), py::arg("positions"), py::arg("slots"), py::arg("signs"),
-          py::arg("add"), py::arg("rescale"));
-    m.def("read_blocks", &read_blocks, py::arg("blocks").noconvert(), py::arg("padded"), py::arg("positions"));
+        .def_static("sign_bytes", [](std::size_t dim) { return Rotation::rounds(dim) * Rotation::padded_dim(dim) / 8; }, py::arg("dim"));
+    py::class_<MatrixTransform, Transform>(m, "Matrix").def(py::init(&make_matrix), py::arg("base"), py::arg("query"), py::arg("inverse"));
+    py::class_<Codec>(m, "Codec")
+        .def_property_readonly("dim", [](const Codec& c) { return c.shape().dim; })
+        .def_property_readonly("symbols", [](const Codec& c) { return c.shape().symbols; })
+        .def_property_readonly("extra_bytes", [](const Codec& c) { return c.shape().extra_bytes; })
+        .def_property_readonly("lead", [](const Codec& c) { return c.shape().lead; })
+        .def_property_readonly("shifted", [](const Codec& c) { return c.shape().shifted; })
+        .def("encode", &encode, py::arg("transformed"), py::arg("assign"), py::arg("centroids"), py::arg("mean"), py::arg("metric"),
+             py::arg("threads") = 1)
+        .def("unpack", &unpack_levels, py::arg("symbols"), py::arg("extra"))
+        .def("decode", &decode, py::arg("symbols"), py::arg("extra"));
+    py::class_<RabitqCodec, Codec>(m, "RabitqCodec").def(py::init([](std::size_t dim, int bits) {
+        require(dim > 0 && dim % kDimMultiple == 0 && bits >= 1 && bits <= 8, "rabitq: dim or bits out of range");
+        return std::make_unique<RabitqCodec>(dim, bits);
+    }), py::arg("dim"), py::arg("bits"));
+    py::class_<LevelsCodec, Codec>(m, "LevelsCodec")
+        .def(py::init(&make_levels), py::arg("dim"), py::arg("segments"), py::arg("scales"), py::arg("levels"), py::arg("prefix_levels"), py::arg("rule"),
+             py::arg("unbiased"), py::arg("lead"));
+    m.def("block_bytes", [](std::size_t symbols, std::size_t columns, std::size_t factor_size) { return BlockLayout(symbols, columns, factor_size).bytes; },
+          py::arg("symbols"), py::arg("columns"), py::arg("factor_size"));
+    m.def("write_blocks", &write_blocks, py::arg("blocks").noconvert(), py::arg("positions"), py::arg("slots"), py::arg("symbols"), py::arg("factors"),
+          py::arg("factor_size"));
+    m.def("read_blocks", &read_blocks, py::arg("blocks").noconvert(), py::arg("symbols"), py::arg("columns"), py::arg("factor_size"), py::arg("positions"));
 }
 
 }  // namespace vsearch::bindings

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/aligned.hpp"
-#include "quantize/rabitq.hpp"
+#include "quantize/factors.hpp"
 
 namespace vsearch {
 

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <stdexcept>
 
 #include "base/pool.hpp"
 #include "index/filter.hpp"
 #include "kernels/table.hpp"
-#include "quantize/planes.hpp"
 
 namespace vsearch {
 namespace {
@@ -46,34 +47,54 @@ struct IvfScan::Workspace {
     AlignedArray<float> rotated;  // P(q - mean)
     float query_norm2 = 0, query_dot_mean = 0;
     CoarseQuantizer::Scratch coarse;
-    PreparedQuery query;
+    std::unique_ptr<PreparedQuery> query;  // null without a codec
     RowScorer scorer;
     TopK best;
     std::vector<Candidate> pending;
     AlignedArray<std::uint32_t> slots;
     AlignedArray<float> distances;
+    alignas(kAlignment) float factors[3][kBlock];  // of a block that does not hold them as floats
     std::size_t waiting = 0;  // slots held in `slots` for the refine step
     IvfCounters counters;
 
     Workspace() : slots(kFlushSize), distances(kFlushSize) {}
 };
 
-IvfScan::IvfScan(Metric metric, std::size_t dim, int bits, const std::uint8_t* signs, std::size_t sign_bytes)
-    : metric_(metric), dim_(dim), bits_(bits), rotation_(dim, signs, sign_bytes), layout_(rotation_.padded()),
-      block_bytes_(bits > 0 ? layout_.bytes : kBlock * sizeof(std::uint32_t)) {}
+IvfScan::IvfScan(Metric metric, const Transform& transform, const Codec* codec, bool compact, unsigned columns)
+    : metric_(metric), transform_(transform), codec_(codec), dim_(transform.dim()), compact_(compact), exact_(false) {
+    if (codec == nullptr) {
+        layout_ = BlockLayout(0, 0, sizeof(float));
+    } else {
+        const CodeShape& shape = codec->shape();
+        if (shape.dim != transform.padded()) throw std::invalid_argument("the codec is not of the transform's dimension");
+        const unsigned stored = compact ? columns : shape.shifted ? 7u : 3u;
+        int count = 0;
+        for (int i = 0; i < 3; ++i)
+            if (stored >> i & 1u) column_[i] = count++;
+        layout_ = BlockLayout(shape.symbols, static_cast<std::size_t>(count), compact ? sizeof(std::uint16_t) : sizeof(float));
+        exact_ = shape.extra_bytes > 0 || shape.exact_tables;
+        if (!compact && shape.extra_bytes > 0) factor_bytes_ = static_cast<std::size_t>(count) * sizeof(float);
+        if (shape.extra_bytes > 0) extra_stride_ = factor_bytes_ + shape.extra_bytes;
+    }
+    block_bytes_ = layout_.bytes;
+}
 
 IvfScan::~IvfScan() = default;
 
 void IvfScan::bind_centroids(const float* centroids, const float* mean, std::size_t lists) {
-    mean_.assign(mean, mean + rotation_.padded());
+    mean_.assign(mean, mean + transform_.padded());
     mean_norm2_ = 0;
     for (float x : mean_) mean_norm2_ += x * x;
-    coarse_.bind(centroids, mean_.data(), lists, rotation_.padded(), metric_);
+    coarse_.bind(centroids, mean_.data(), lists, transform_.padded(), metric_);
 }
 
 std::unique_ptr<IvfScan::Workspace> IvfScan::borrow() {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Workspace>();
+    if (idle_.empty()) {
+        auto fresh = std::make_unique<Workspace>();
+        if (codec_ != nullptr) fresh->query = codec_->make_query();
+        return fresh;
+    }
     auto workspace = std::move(idle_.back());
     idle_.pop_back();
     return workspace;
@@ -99,9 +120,9 @@ void IvfScan::search(const float* queries, std::size_t nq, const IvfQuery& optio
 }
 
 void IvfScan::prepare(const float* query, Workspace& w) const {
-    const std::size_t d = rotation_.padded();
+    const std::size_t d = transform_.padded();
     w.rotated.resize(d);
-    rotation_.apply(query, w.rotated.data());
+    transform_.apply_query(query, w.rotated.data());
     w.query_norm2 = w.query_dot_mean = 0;
     for (std::size_t j = 0; j < d; ++j) {
         w.query_dot_mean += w.rotated[j] * mean_[j];
@@ -113,7 +134,12 @@ void IvfScan::prepare(const float* query, Workspace& w) const {
 // What one list adds to the estimates of its codes. For ip <c + mean, q> is assembled from the centred parts.
 IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const {
     const auto margin = [&](float spread, float noise) { return epsilon * std::sqrt(spread * spread * distance2 + noise * noise); };
-    ListTerms t{distance2, 0.0f, margin(arrays_.sign_spread, w.query.sign_noise()), margin(arrays_.full_spread, w.query.full_noise())};
+    ListTerms t{distance2, 0.0f, 0.0f, 0.0f, 0.0f};
+    if (codec_ != nullptr) {
+        t.lead_margin = margin(arrays_.first_spread, w.query->lead_noise());
+        t.first_margin = margin(arrays_.first_spread, w.query->first_noise());
+        t.full_margin = margin(arrays_.full_spread, w.query->full_noise());
+    }
     if (metric_ != Metric::kL2) {
         const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);
         const float dot = dot_centroid + coarse_.dot_mean(list) + w.query_dot_mean;
@@ -135,11 +161,11 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
         } else {
             prepare(query, w);
             coarse_.probe(w.rotated.data(), options.probes, w.coarse);
-            if (bits_ > 0) w.query.prepare(w.rotated.data(), rotation_.padded(), bits_);
+            if (codec_ != nullptr) w.query->prepare(w.rotated.data());
             for (std::size_t p = 0; p < w.coarse.lists.size(); ++p) {
                 const std::uint32_t list = w.coarse.lists[p];
                 const std::uint8_t* next = p + 1 < w.coarse.lists.size() ? arrays_.blocks + arrays_.list_block[w.coarse.lists[p + 1]] * block_bytes_ : nullptr;
-                if (bits_ > 0)
+                if (codec_ != nullptr)
                     scan_codes(list, terms(list, w.coarse.distances[p], options.epsilon, w), next, options, w);
                 else
                     scan_rows(list, options, w);
@@ -149,12 +175,67 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
     w.best.sort_into(ids, distances);
 }
 
+// The factors of a block's symbols as three columns of floats; what does not depend on the vector is left to the caller.
+IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) const {
+    const float* column[2] = {nullptr, nullptr};
+    for (int i = 0; i < 2; ++i) {
+        if (!compact_) {
+            column[i] = layout_.floats(block, static_cast<std::size_t>(column_[i]));
+            continue;
+        }
+        const float scale = i == 1 ? arrays_.compact.scale[1] * arrays_.compact.ratio : arrays_.compact.scale[0];
+        if (column_[i] >= 0)
+            kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[i])), kBlock, scale, w.factors[i]);
+        else
+            std::fill(w.factors[i], w.factors[i] + kBlock, arrays_.compact.constant[i] * (i == 1 ? arrays_.compact.ratio : 1.0f));
+        column[i] = w.factors[i];
+    }
+    if (column_[2] >= 0) {  // a grid that is not centred on zero: its constant joins `add`
+        const float* shift = w.factors[2];
+        if (compact_)
+            kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[2])), kBlock, arrays_.compact.scale[2], w.factors[2]);
+        else
+            shift = layout_.floats(block, static_cast<std::size_t>(column_[2]));
+        for (std::size_t v = 0; v < kBlock; ++v) w.factors[0][v] = column[0][v] + w.query->sum() * shift[v];
+        column[0] = w.factors[0];
+    }
+    return {column[0], column[1]};
+}
+
+// The factors of the whole code of one vector.
+Factors IvfScan::full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const {
+    float out[3] = {0, 0, 0};
+    for (int i = 0; i < 3; ++i) {
+        if (compact_) out[i] = arrays_.compact.constant[i];
+        if (column_[i] < 0) continue;
+        const auto at = static_cast<std::size_t>(column_[i]);
+        if (compact_)
+            kernels().widen_f16(layout_.column(block, at) + lane * sizeof(std::uint16_t), 1, arrays_.compact.scale[i], &out[i]);
+        else if (factor_bytes_ > 0)
+            std::memcpy(&out[i], arrays_.extra + slot * extra_stride_ + at * sizeof(float), sizeof(float));
+        else
+            out[i] = layout_.floats(block, at)[lane];
+    }
+    return {out[0], out[1], out[2]};
+}
+
+// The estimate of the whole code of one vector, and what `rescale` is of it.
+float IvfScan::full_estimate(const std::uint8_t* block, std::size_t lane, std::uint32_t slot, const ListTerms& terms, const Workspace& w,
+                             float& rescale) const {
+    const std::uint8_t* extra = arrays_.extra != nullptr ? arrays_.extra + slot * extra_stride_ + factor_bytes_ : nullptr;
+    const Factors f = full_factors(block, lane, slot);
+    rescale = f.rescale;
+    return terms.base + f.add + f.shift * w.query->sum() + f.rescale * w.query->full_dot(layout_.codes(block), lane, extra);
+}
+
 void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const {
     const KernelTable& kernel = kernels();
-    const std::size_t size = arrays_.list_size[list];
+    const std::size_t size = arrays_.list_size[list], lead = codec_->shape().lead;
     const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
+    const PreparedQuery& query = *w.query;
     const float low = terms.base - terms.slack;
-    const float offset = w.query.offset() + terms.sign_margin;  // rescale is negative: this lowers the estimate
+    const float offset = query.offset() + terms.first_margin;  // rescale is negative: this lowers the estimate
+    const float lead_offset = query.lead_offset() + terms.lead_margin;
     float bounds[kBlock];
     w.counters.scanned += size;
     for (std::size_t first = 0; first < size; first += kBlock, block += block_bytes_) {
@@ -165,14 +246,19 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
         const std::uint32_t* slots = layout_.slot(block);
         const std::uint32_t live = live_lanes(slots, size - first, options.filter);
         if (live == 0) continue;
-        std::uint32_t mask = live & kernel.fastscan_bound(layout_.codes(block), w.query.lut(), layout_.groups, layout_.add(block),
-                                                          layout_.rescale(block), w.query.scale(), offset,
-                                                          w.best.threshold() - low, bounds);
+        const BlockFactors f = factors(block, w);
+        const float threshold = w.best.threshold() - low;
+        const auto below = [&](std::size_t symbols, float constant) {
+            return live & kernel.fastscan_bound(layout_.codes(block), query.lut(), symbols, f.add, f.rescale, query.scale(), constant, threshold, bounds);
+        };
+        // The segments that vary most come first; where they exclude all 32 the others need not be read (arXiv 2509.12086, section 4).
+        if (lead > 0 && below(lead, lead_offset) == 0) continue;
+        std::uint32_t mask = below(layout_.symbols, offset);
         for (; mask != 0; mask &= mask - 1) {
             const unsigned lane = lowest_bit64(mask);
             w.pending.push_back({bounds[lane] + low, slots[lane], block, lane});
             if (arrays_.extra != nullptr)
-                prefetch(arrays_.extra + slots[lane] * arrays_.extra_stride);
+                prefetch(arrays_.extra + slots[lane] * extra_stride_);
             else if (arrays_.rows.data != nullptr)
                 arrays_.rows.prefetch(slots[lane]);
         }
@@ -181,7 +267,7 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
     flush(terms, options, w);
 }
 
-// Looks at the survivors of the 1-bit bound: estimate again with all bits, keep what that bound lets through, refine.
+// Looks at the survivors of the symbols' bound: estimate again with all bits, keep what that bound lets through, refine.
 void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& w) const {
     w.counters.survivors += w.pending.size();
     // The first list has no threshold yet and lets everything through: nearest first, so that the rest can be refused.
@@ -189,14 +275,12 @@ void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& 
     for (const Candidate& c : w.pending) {
         if (!(c.bound < w.best.threshold())) continue;
         float estimate = c.bound;
-        if (arrays_.extra != nullptr) {
-            const std::uint8_t* extra = arrays_.extra + c.slot * arrays_.extra_stride;
-            const float* factor = reinterpret_cast<const float*>(extra);
-            const float dot = w.query.full_dot(layout_.codes(c.block), c.lane, extra + 2 * sizeof(float));
-            estimate = terms.base + factor[0] + factor[1] * dot;
-            if (!(estimate + factor[1] * terms.full_margin - terms.slack < w.best.threshold())) continue;
-        } else if (arrays_.rows.data == nullptr) {  // nothing better than the 1-bit estimate: take margin and slack out again
-            estimate = c.bound + terms.slack - layout_.rescale(c.block)[c.lane] * terms.sign_margin;
+        if (exact_) {
+            float rescale = 0;
+            estimate = full_estimate(c.block, c.lane, c.slot, terms, w, rescale);
+            if (!(estimate + rescale * terms.full_margin - terms.slack < w.best.threshold())) continue;
+        } else if (arrays_.rows.data == nullptr) {  // nothing better than this estimate: take margin and slack out again
+            estimate = c.bound + terms.slack - full_factors(c.block, c.lane, c.slot).rescale * terms.first_margin;
         }
         if (arrays_.rows.data == nullptr) {
             w.best.push(estimate, c.slot);
@@ -240,7 +324,7 @@ bool IvfScan::matches_are_few(const IvfQuery& options, std::size_t probes) const
 
 void IvfScan::scan_matches(const IvfQuery& options, Workspace& w) const {
     const bool from_codes = arrays_.rows.data == nullptr;
-    if (from_codes) w.query.prepare(w.rotated.data(), rotation_.padded(), bits_);
+    if (from_codes) w.query->prepare(w.rotated.data());
     each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
         if (from_codes) {
             float sign = 0, bound = 0, full = 0;
@@ -254,33 +338,29 @@ void IvfScan::scan_matches(const IvfQuery& options, Workspace& w) const {
     if (w.waiting > 0) refine(w);
 }
 
-// The estimates of one slot, from its lane alone.
-void IvfScan::estimate_slot(std::uint32_t slot, float epsilon, const Workspace& w, float& sign, float& bound, float& full) const {
+// The estimates of one slot, from its block alone.
+void IvfScan::estimate_slot(std::uint32_t slot, float epsilon, Workspace& w, float& first, float& bound, float& full) const {
     const std::uint32_t position = arrays_.position[slot];
     const std::uint8_t* block = arrays_.blocks + position / kBlock * block_bytes_;
     const std::uint32_t lane = position % kBlock, list = arrays_.block_list[position / kBlock];
     float distance2 = 0;
-    kernels().l2_f32(w.rotated.data(), coarse_.centroid(list), 0, nullptr, 1, rotation_.padded(), &distance2);
+    kernels().l2_f32(w.rotated.data(), coarse_.centroid(list), 0, nullptr, 1, transform_.padded(), &distance2);
     const ListTerms t = terms(list, distance2, epsilon, w);
     std::uint16_t sums[kBlock];
-    kernels().fastscan(layout_.codes(block), w.query.lut(), layout_.groups, sums);
-    const float rescale = layout_.rescale(block)[lane];
-    sign = t.base + layout_.add(block)[lane] + rescale * (w.query.scale() * static_cast<float>(sums[lane]) + w.query.offset());
-    bound = sign + rescale * t.sign_margin;
-    full = sign;
-    if (arrays_.extra != nullptr) {
-        const std::uint8_t* extra = arrays_.extra + slot * arrays_.extra_stride;
-        const float* factor = reinterpret_cast<const float*>(extra);
-        full = t.base + factor[0] + factor[1] * w.query.full_dot(layout_.codes(block), lane, extra + 2 * sizeof(float));
-    }
+    kernels().fastscan(layout_.codes(block), w.query->lut(), layout_.symbols, sums);
+    const BlockFactors f = factors(block, w);
+    first = t.base + f.add[lane] + f.rescale[lane] * (w.query->scale() * static_cast<float>(sums[lane]) + w.query->offset());
+    bound = first + f.rescale[lane] * t.first_margin;
+    float rescale = 0;
+    full = exact_ ? full_estimate(block, lane, slot, t, w, rescale) : first;
 }
 
-void IvfScan::estimate(const float* query, float epsilon, float* sign_estimate, float* lower_bound, float* full_estimate) {
+void IvfScan::estimate(const float* query, float epsilon, float* first_estimate, float* lower_bound, float* full_estimate) {
     auto workspace = borrow();
     prepare(query, *workspace);
-    workspace->query.prepare(workspace->rotated.data(), rotation_.padded(), bits_);
+    workspace->query->prepare(workspace->rotated.data());
     for (std::size_t slot = 0; slot < arrays_.n; ++slot)
-        estimate_slot(static_cast<std::uint32_t>(slot), epsilon, *workspace, sign_estimate[slot], lower_bound[slot], full_estimate[slot]);
+        estimate_slot(static_cast<std::uint32_t>(slot), epsilon, *workspace, first_estimate[slot], lower_bound[slot], full_estimate[slot]);
     give_back(std::move(workspace));
 }
 
@@ -295,7 +375,7 @@ bool IvfScan::consistent(std::size_t block_count) const {
         for (std::size_t i = 0; i < size; ++i) {
             const std::size_t position = first * kBlock + i;
             const std::uint8_t* block = arrays_.blocks + position / kBlock * block_bytes_;
-            const auto* slots = bits_ > 0 ? layout_.slot(block) : reinterpret_cast<const std::uint32_t*>(block);
+            const std::uint32_t* slots = layout_.slot(block);
             const std::uint32_t slot = slots[position % kBlock];
             if (slot >= arrays_.n || arrays_.position[slot] != position || arrays_.block_list[position / kBlock] != list) return false;
         }

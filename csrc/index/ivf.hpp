@@ -24,10 +24,19 @@
 #include "index/coarse.hpp"
 #include "index/rows.hpp"
 #include "quantize/block.hpp"
-#include "quantize/rabitq.hpp"
-#include "quantize/rotation.hpp"
+#include "quantize/codec.hpp"
+#include "quantize/transform.hpp"
 
 namespace vsearch {
+
+// How the f16 factors of a compact index are read: column i is scale[i] times what is stored. A compact index has one list, whose
+// centroid is the mean, so `add` of a code's symbols is that of the whole code and their `rescale` is, but for a spread that the
+// bounds know, a constant times it.
+struct CompactFactors {
+    float scale[3] = {1, 1, 1};
+    float constant[3] = {0, 0, 0};  // of columns that are not stored
+    float ratio = 1;                // rescale of the symbols over rescale of the whole code
+};
 
 struct IvfArrays {
     std::size_t n = 0;                             // slots in use
@@ -37,9 +46,9 @@ struct IvfArrays {
     const std::uint8_t* blocks = nullptr;          // arena
     const std::uint32_t* block_list = nullptr;     // list of each block
     const std::uint32_t* position = nullptr;       // n: where each slot's code is
-    const std::uint8_t* extra = nullptr;           // n rows of extra_stride bytes, or null at 1 bit
-    std::size_t extra_stride = 0;
-    float sign_spread = 0, full_spread = 0;        // rabitq.hpp
+    const std::uint8_t* extra = nullptr;           // n rows of extra_stride bytes, or null where symbols are all
+    float first_spread = 0, full_spread = 0;       // factors.hpp
+    CompactFactors compact;                        // of a compact index
     Rows rows;                                     // stored vectors to refine from; rows.data null when there are none
 };
 
@@ -58,8 +67,9 @@ struct IvfCounters {
 
 class IvfScan {
 public:
-    // bits = 0: no quantizer, rows are scanned.
-    IvfScan(Metric metric, std::size_t dim, int bits, const std::uint8_t* signs, std::size_t sign_bytes);
+    // Without a codec rows are scanned. `columns` says which factors a compact index stores (bit 0 add, bit 1 rescale, bit 2 shift);
+    // 0 for an index that is not compact. Transform and codec must outlive the scan.
+    IvfScan(Metric metric, const Transform& transform, const Codec* codec, bool compact, unsigned columns);
 
     ~IvfScan();  // where Workspace is complete
 
@@ -68,14 +78,15 @@ public:
 
     void search(const float* queries, std::size_t nq, const IvfQuery& options, std::size_t threads, std::int64_t* ids, float* distances);
 
-    // For the laws and RaBitQ.estimate: the 1-bit estimate and lower bound, and the full estimate, of every slot.
-    void estimate(const float* query, float epsilon, float* sign_estimate, float* lower_bound, float* full_estimate);
+    // For the laws and Quantizer.estimate: the estimate of the symbols, its lower bound, and the full estimate, of every slot.
+    void estimate(const float* query, float epsilon, float* first_estimate, float* lower_bound, float* full_estimate);
 
     // Whether every index that a search follows is in range, and the lists hold each slot exactly once where `position` says.
     bool consistent(std::size_t block_count) const;
 
     std::size_t size() const { return arrays_.n; }
-    const Rotation& rotation() const { return rotation_; }
+    const Transform& transform() const { return transform_; }
+    std::size_t extra_stride() const { return extra_stride_; }
     const BlockLayout& layout() const { return layout_; }
     IvfCounters counters() const { return counters_; }
 
@@ -84,7 +95,7 @@ private:
     struct ListTerms {
         float base;                      // B_q of the estimate
         float slack;                     // what rounding may have added: the bounds of ties must not fail by a last bit
-        float sign_margin, full_margin;  // epsilon standard deviations of <y, q'>, for the bounds
+        float lead_margin, first_margin, full_margin;  // epsilon standard deviations of <y, q'>, for the bounds
     };
 
     std::unique_ptr<Workspace> borrow();
@@ -93,20 +104,31 @@ private:
     void search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances);
     void prepare(const float* query, Workspace& w) const;
     ListTerms terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const;
+    struct BlockFactors {
+        const float *add, *rescale;
+    };
+    BlockFactors factors(const std::uint8_t* block, Workspace& w) const;
+    Factors full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const;
+    float full_estimate(const std::uint8_t* block, std::size_t lane, std::uint32_t slot, const ListTerms& terms, const Workspace& w, float& rescale) const;
     void scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const;
     void scan_rows(std::uint32_t list, const IvfQuery& options, Workspace& w) const;
     void scan_matches(const IvfQuery& options, Workspace& w) const;
     void flush(const ListTerms& terms, const IvfQuery& options, Workspace& w) const;
     void refine(Workspace& w) const;
-    void estimate_slot(std::uint32_t slot, float epsilon, const Workspace& w, float& sign, float& bound, float& full) const;
+    void estimate_slot(std::uint32_t slot, float epsilon, Workspace& w, float& first, float& bound, float& full) const;
     bool matches_are_few(const IvfQuery& options, std::size_t probes) const;
 
     Metric metric_;
-    std::size_t dim_;
-    int bits_;
-    Rotation rotation_;
+    const Transform& transform_;
+    const Codec* codec_;
+    std::size_t dim_;  // of vectors
+    bool compact_;
+    int column_[3] = {-1, -1, -1};   // of add, rescale and shift in a block
+    bool exact_;                     // whether survivors are estimated again before anything else
     BlockLayout layout_;
     std::size_t block_bytes_;
+    std::size_t factor_bytes_ = 0;   // before the extra bits of a row
+    std::size_t extra_stride_ = 0;
     std::vector<float> mean_;  // P mean
     float mean_norm2_ = 0;
     CoarseQuantizer coarse_;

@@ -12,7 +12,7 @@
 
 #include "base/aligned.hpp"
 #include "kernels/table.hpp"
-#include "quantize/rabitq.hpp"
+#include "quantize/factors.hpp"
 
 namespace vsearch {
 

@@ -29,7 +29,7 @@ using RowsU7Kernel = void (*)(const std::int8_t* query, const std::uint8_t* rows
 // Writes the positions i with values[i] < bound to out (room for n), ascending, and returns how many.
 using SelectKernel = std::size_t (*)(const float* values, std::size_t n, float bound, std::uint32_t* out);
 
-// out[j] = scale * values[j] as float, n elements; scale is 1 but for int8 rows.
+// out[j] = scale * values[j] as float, n elements.
 using WidenKernel = void (*)(const void* values, std::size_t n, float scale, float* out);
 
 // A tile of a matrix product that never leaves the registers: n contiguous rows of d floats against a panel of 16 queries

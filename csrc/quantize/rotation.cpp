@@ -39,7 +39,7 @@ std::size_t Rotation::rounds(std::size_t dim) {
 }
 
 Rotation::Rotation(std::size_t dim, const std::uint8_t* signs, std::size_t sign_bytes)
-    : dim_(dim), padded_(padded_dim(dim)), span_(power_of_two_below(padded_)) {
+    : Transform(dim, padded_dim(dim)), span_(power_of_two_below(padded_)) {
     if (sign_bytes != rounds(dim) * padded_ / 8) throw std::invalid_argument("rotation signs have the wrong length");
     flips_.resize(rounds(dim) * padded_);
     for (std::size_t i = 0; i < flips_.size(); ++i) flips_[i] = (signs[i / 8] >> (i % 8) & 1u) << 31;

@@ -12,9 +12,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "quantize/transform.hpp"
+
 namespace vsearch {
 
-class Rotation {
+class Rotation : public Transform {
 public:
     // signs: rounds(padded dim) rows of padded/8 bytes; a set bit flips the coordinate.
     Rotation(std::size_t dim, const std::uint8_t* signs, std::size_t sign_bytes);
@@ -22,18 +24,13 @@ public:
     static std::size_t padded_dim(std::size_t dim);
     static std::size_t rounds(std::size_t dim);
 
-    std::size_t dim() const { return dim_; }
-    std::size_t padded() const { return padded_; }
-
-    void apply(const float* x, float* out) const;          // dim() -> padded()
-    void apply_inverse(const float* y, float* out) const;  // padded() -> dim()
+    void apply(const float* x, float* out) const override;
+    void apply_inverse(const float* y, float* out) const override;
 
 private:
     void flip_signs(std::size_t round, float* x) const;
     void transform(std::size_t round, float* x) const;
 
-    std::size_t dim_;
-    std::size_t padded_;
     std::size_t span_;  // T
     std::vector<std::uint32_t> flips_;  // one word a coordinate and round: 0 or the sign bit
 };

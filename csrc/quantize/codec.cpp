@@ -1,0 +1,18 @@
+#include "quantize/codec.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/table.hpp"
+
+namespace vsearch {
+
+void PreparedQuery::round_tables(const float* tables, std::size_t symbols, float widest) {
+    lut_.resize(symbols * 16);
+    const float levels = std::min<float>(63.0f, std::floor(65535.0f / static_cast<float>(std::max<std::size_t>(symbols, 1))));
+    kernels().quantize_u8(tables, symbols * 16, widest > 0 ? levels / widest : 0.0f, levels, lut_.data());
+    scale_ = widest > 0 ? widest / levels : 0.0f;
+    first_noise_ = scale_ * std::sqrt(static_cast<float>(symbols) / 12.0f);
+}
+
+}  // namespace vsearch

@@ -1,0 +1,102 @@
+// The block interface: what an index knows of a quantizer.
+//
+// A code is a row of 4-bit symbols and, where that is not all, `extra` bytes. Blocks of 32 vectors hold the symbols in FastScan order
+// (block.hpp); the extra bytes lie apart, one row a vector, and are read only for candidates that the symbols' bound does not exclude.
+// A prepared query is 16 table entries for each symbol, so that one kernel scans them all:
+//
+//   codec     symbol                                     extra
+//   rabitq    sign bits of 4 dims                        the other bits of every dim
+//   levels    4 dims x 1 bit, 2 x 2 or 1 x 4, by segment the rest of the segments that have more
+//   table     one sub-quantizer of 16 centroids          the other 4 bits where there are 256
+//
+// estimate = base + add + rescale * (scale * sums + offset) + shift * sum(q'), with base the list's part (factors.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/aligned.hpp"
+#include "quantize/factors.hpp"
+
+namespace vsearch {
+
+// Sizes of a codec. `dim` is that of transformed vectors; symbols are a multiple of 4, so that the rows of a block stay aligned.
+struct CodeShape {
+    std::size_t dim = 0;
+    std::size_t symbols = 0;
+    std::size_t extra_bytes = 0;
+    std::size_t lead = 0;   // first symbols that hold most of the variance, scanned alone at first; 0: no such
+    bool shifted = false;   // whether the third factor is in use
+    bool exact_tables = false;  // whether survivors are worth estimating again from tables that are not rounded to 6 bits
+};
+
+// A query prepared for a codec, after transforming and centring.
+class PreparedQuery {
+public:
+    virtual ~PreparedQuery() = default;
+    virtual void prepare(const float* transformed) = 0;
+
+    // <y, q'> of all of a code, from the vector's lane in its block and its extra bytes.
+    virtual float full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const = 0;
+
+    // <y, q'> of the symbols is scale() * sums + offset() with the FastScan sums over lut().
+    const std::uint8_t* lut() const { return lut_.data(); }
+    float scale() const { return scale_; }
+    float offset() const { return offset_; }
+
+    // The same of the leading symbols alone, and the standard deviation of what the others add to it.
+    float lead_offset() const { return lead_offset_; }
+    float lead_noise() const { return lead_noise_; }
+
+    // Standard deviation of <y, q'> from the rounding of the query, of the symbols and of all bits.
+    float first_noise() const { return first_noise_; }
+    float full_noise() const { return full_noise_; }
+
+    float sum() const { return sum_; }  // of q'
+
+protected:
+    // Rounds float tables (16 entries a symbol, each symbol's smallest 0) to 6 bits: lut_, scale_ and first_noise_. Entries of 6 bits
+    // can be added four at a time as bytes, and sums over all symbols fit in 16 bits. The rounding adds an error of widest/63/sqrt(12)
+    // a symbol, about a twentieth of a 1-bit estimator's own (specs section 1.4); the bounds know of it.
+    void round_tables(const float* tables, std::size_t symbols, float widest);
+
+    AlignedArray<std::uint8_t> lut_;
+    float scale_ = 0, offset_ = 0, first_noise_ = 0, full_noise_ = 0, sum_ = 0;
+    float lead_offset_ = 0, lead_noise_ = 0;
+};
+
+// Scratch of an encoder, one a thread.
+struct EncodeScratch {
+    AlignedArray<float> values, y;
+    AlignedArray<std::uint8_t> codes;
+};
+
+class Codec {
+public:
+    virtual ~Codec() = default;
+    const CodeShape& shape() const { return shape_; }
+    std::size_t symbol_bytes() const { return shape_.symbols / 2; }
+
+    // Codes one residual into symbol_bytes() and extra_bytes. `residual` may be changed.
+    virtual EncodedVector encode(float* residual, const Origin& origin, EncodeScratch& scratch, std::uint8_t* symbols, std::uint8_t* extra) const = 0;
+
+    // The index of every coordinate's (or sub-quantizer's) level, one byte each; `count` of them.
+    virtual std::size_t level_count() const = 0;
+    virtual void unpack(const std::uint8_t* symbols, const std::uint8_t* extra, std::uint8_t* levels) const = 0;
+
+    // The direction y (dim floats) of all of a code.
+    virtual void decode(const std::uint8_t* symbols, const std::uint8_t* extra, float* y) const = 0;
+
+    virtual std::unique_ptr<PreparedQuery> make_query() const = 0;
+
+protected:
+    CodeShape shape_;
+};
+
+inline unsigned symbol_at(const std::uint8_t* symbols, std::size_t g) { return (symbols[g / 2] >> (g % 2 * 4)) & 15u; }
+inline void set_symbol(std::uint8_t* symbols, std::size_t g, unsigned value) {
+    symbols[g / 2] = static_cast<std::uint8_t>((symbols[g / 2] & (g % 2 ? 15u : 240u)) | (value << (g % 2 * 4)));
+}
+
+}  // namespace vsearch

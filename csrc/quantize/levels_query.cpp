@@ -1,0 +1,135 @@
+// The prepared query of LevelsCodec.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/table.hpp"
+#include "quantize/block.hpp"
+#include "quantize/levels.hpp"
+
+namespace vsearch {
+namespace {
+
+constexpr std::size_t kUnit = 16;  // dims of an extra word
+
+class LevelsQuery : public PreparedQuery {
+public:
+    explicit LevelsQuery(const LevelsCodec& codec) : codec_(codec) {}
+    void prepare(const float* q) override;
+    float full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const override;
+
+private:
+    float build_part(const LevelsCodec::Part& part, float& widest);
+    float dot_extra(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const;
+
+    const LevelsCodec& codec_;
+    AlignedArray<float> tables_;      // 16 a symbol, the smallest 0
+    AlignedArray<float> weighted_;    // weight * q of the coded dims
+    AlignedArray<float> steps_;
+    float exact_offset_ = 0;          // of the parts that are all symbols
+};
+
+// The tables of one part; returns what they leave out, the sum of each symbol's smallest entry.
+float LevelsQuery::build_part(const LevelsCodec::Part& part, float& widest) {
+    const float* q = weighted_.data() + part.code;
+    float* table = tables_.data() + part.symbol * 16;
+    const float* level = part.prefix_levels.data();
+    float low = 0;
+    if (part.prefix == 1) {
+        float sum = 0, range = 0;
+        steps_.resize(part.length);
+        for (std::size_t j = 0; j < part.length; ++j) steps_[j] = (level[1] - level[0]) * q[j], sum += q[j];
+        kernels().subset_sums(steps_.data(), part.symbols(), table, &low, &range);
+        widest = std::max(widest, range);
+        return low + level[0] * sum;
+    }
+    const bool pairs = part.prefix == 2;
+    for (std::size_t g = 0; g < part.symbols(); ++g, table += 16) {
+        for (std::size_t m = 0; m < 16; ++m) table[m] = pairs ? level[m & 3] * q[2 * g] + level[m >> 2] * q[2 * g + 1] : level[m] * q[g];
+        const auto ends = std::minmax_element(table, table + 16);
+        const float smallest = *ends.first;
+        widest = std::max(widest, *ends.second - smallest);
+        for (std::size_t m = 0; m < 16; ++m) table[m] -= smallest;
+        low += smallest;
+    }
+    return low;
+}
+
+void LevelsQuery::prepare(const float* q) {
+    const CodeShape& shape = codec_.shape();
+    tables_.resize(shape.symbols * 16);
+    weighted_.resize(codec_.level_count());
+    sum_ = 0;
+    if (shape.shifted)
+        for (std::size_t j = 0; j < shape.dim; ++j) sum_ += q[j];
+    float widest = 0, rest_energy = 0;
+    offset_ = exact_offset_ = lead_offset_ = 0;
+    for (const LevelsCodec::Part& part : codec_.parts()) {
+        float energy = 0;
+        for (std::size_t j = 0; j < part.length; ++j) {
+            const float value = part.weight * q[part.begin + j];
+            weighted_[part.code + j] = value;
+            energy += value * value;
+        }
+        const float low = build_part(part, widest);
+        offset_ += low;
+        if (part.rest() == 0) exact_offset_ += low;
+        if (part.symbol < shape.lead)
+            lead_offset_ += low;
+        else
+            rest_energy += energy * part.prefix_energy;
+    }
+    round_tables(tables_.data(), shape.symbols, widest);
+    lead_noise_ = std::sqrt(rest_energy + first_noise_ * first_noise_);
+    full_noise_ = 0;
+}
+
+// <y, q'> of a part that has extra bits, 16 dims at a time.
+float LevelsQuery::dot_extra(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
+    const std::size_t byte = lane_byte(lane);
+    const unsigned shift = lane_shift(lane), mask = (1u << part.prefix) - 1u;
+    const auto rest = static_cast<std::size_t>(part.rest());
+    const std::size_t dims = 4 / static_cast<std::size_t>(part.prefix);
+    const std::uint8_t* row = block_codes + part.symbol * 16 + byte;
+    const std::uint8_t* word = extra + part.extra;
+    const float* q = weighted_.data() + part.code;
+    const float* level = part.levels.data();
+    float sums[4] = {0, 0, 0, 0};
+    for (std::size_t unit = 0; unit < part.length; unit += kUnit, word += 2 * rest, q += kUnit) {
+        std::uint8_t u[kUnit];
+        for (std::size_t j = 0; j < kUnit; j += dims, row += 16) {
+            const unsigned symbol = (*row >> shift) & 15u;
+            for (std::size_t i = 0; i < dims; ++i) u[j + i] = static_cast<std::uint8_t>((symbol >> (i * static_cast<std::size_t>(part.prefix)) & mask) << rest);
+        }
+        for (std::size_t b = 0; b < rest; ++b) {
+            const unsigned bits = word[2 * b] | static_cast<unsigned>(word[2 * b + 1]) << 8;
+            for (std::size_t j = 0; j < kUnit; ++j) u[j] = static_cast<std::uint8_t>(u[j] | (bits >> j & 1u) << b);
+        }
+        for (std::size_t j = 0; j < kUnit; j += 4)
+            for (std::size_t i = 0; i < 4; ++i) sums[i] += level[u[j + i]] * q[j + i];
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+float LevelsQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
+    const std::size_t byte = lane_byte(lane);
+    const unsigned shift = lane_shift(lane);
+    float total = exact_offset_;
+    for (const LevelsCodec::Part& part : codec_.parts()) {
+        if (part.rest() > 0) {
+            total += dot_extra(part, block_codes, lane, extra);
+            continue;
+        }
+        const std::uint8_t* row = block_codes + part.symbol * 16 + byte;
+        const float* table = tables_.data() + part.symbol * 16;
+        float sum = 0;
+        for (std::size_t g = 0; g < part.symbols(); ++g) sum += table[g * 16 + ((row[g * 16] >> shift) & 15u)];
+        total += sum;
+    }
+    return total;
+}
+
+}  // namespace
+
+std::unique_ptr<PreparedQuery> LevelsCodec::make_query() const { return std::make_unique<LevelsQuery>(*this); }
+
+}  // namespace vsearch
