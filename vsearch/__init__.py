@@ -26,12 +26,16 @@ from vsearch.errors import (
     VsearchError,
 )
 from vsearch.index import IVF, Flat, Index, load
-from vsearch.quantize import RaBitQ
+from vsearch.quantize import LVQ, OSQ, SAQ, Binary, LloydMax, Quantizer, RaBitQ, TurboQuant
 
 __version__ = "0.1.0"
 
 __all__ = [
     "IVF",
+    "LVQ",
+    "OSQ",
+    "SAQ",
+    "Binary",
     "CorruptFileError",
     "DTypeError",
     "DimensionError",
@@ -41,12 +45,15 @@ __all__ = [
     "ForeignFileError",
     "FormatError",
     "Index",
+    "LloydMax",
     "LockedError",
     "MissingExtraError",
     "NewerFormatError",
     "NotFittedError",
     "ParameterError",
+    "Quantizer",
     "RaBitQ",
+    "TurboQuant",
     "UnknownIdError",
     "VsearchError",
     "__version__",

@@ -66,6 +66,7 @@ class Index(ABC):
         self._dim: int | None = None
         self._idmap: IdMap | None = None
         self._scan: Any = None
+        self._fit_queries: np.ndarray | None = None  # while it is built: what quantizers may learn from
         self._version = 0
         self._write_lock = threading.RLock()
         self._state_lock = threading.RLock()
@@ -157,7 +158,9 @@ class Index(ABC):
         with self._write_lock, Progress(f"fit {self.kind}", progress) as bar:
             fresh = self._blank()
             fresh._dim = dim
+            fresh._fit_queries = samples
             order = fresh._build(X, threads, bar)
+            fresh._fit_queries = None
             fresh._idmap = IdMap(ids if order is None else ids[order])
             fresh._bind()
             if fresh._calibrated:

@@ -12,7 +12,7 @@ from vsearch.index.base import Index
 from vsearch.index.ivf import REFINE, check_quantizer
 from vsearch.index.ivf_core import IvfCore
 from vsearch.kernels import core
-from vsearch.quantize.grid import RaBitQ
+from vsearch.quantize.base import Quantizer
 from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
 CHUNK_ROWS = 16384
@@ -30,7 +30,7 @@ class Flat(Index):
     dtype : "f32", "f16", "bf16" or "int8", default "f32"
         Of the stored vectors where there is no quantizer. int8 keeps vectors of integers in [-128, 127], and for l2 in
         [0, 255], as they are, and their distances to queries of integers are exact; other queries it reads in 16 bits.
-    quantizer : RaBitQ or None
+    quantizer : Quantizer (RaBitQ, LloydMax, SAQ, PQ, ...) or None
         Codes to scan in place of the vectors: a vector whose lower bound exceeds the k-th best is passed over.
     refine : "f32", "f16", "bf16", "int8" or None, default "bf16"
         With a quantizer: of the vectors kept beside the codes to decide among the nearest; None keeps codes only, and
@@ -55,7 +55,7 @@ class Flat(Index):
         metric: str = "l2",
         *,
         dtype: str = "f32",
-        quantizer: RaBitQ | None = None,
+        quantizer: Quantizer | None = None,
         refine: str | None = "bf16",
         seed: int = 0,
     ) -> None:
@@ -91,8 +91,8 @@ class Flat(Index):
         if self._store is not None:
             self._store.reserve(n)
         if self.quantizer is not None:
-            self._core = IvfCore(self.metric, dim, self.quantizer, self.seed)
-            self._core.train(X, 1, threads)
+            self._core = IvfCore(self.metric, dim, self.quantizer, self.seed, compact=True)
+            self._core.train(X, 1, threads, queries=self._fit_queries)
             self._core.start_lists(np.zeros(n, dtype=np.uint32))
             self._scan = self._core.scan
         else:
@@ -177,8 +177,7 @@ class Flat(Index):
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = {
             "dtype": self.dtype,
-            "bits": self.quantizer.bits if self.quantizer else 0,
-            "quantizer_seed": self.quantizer.seed if self.quantizer else 0,
+            "quantizer": self._core.meta() if self._core is not None else None,
             "refine": self.refine,
             "seed": self.seed,
             "offset": self._offset,
@@ -195,14 +194,16 @@ class Flat(Index):
 
     @classmethod
     def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Flat:
-        quantizer = RaBitQ(meta["bits"], seed=meta["quantizer_seed"]) if meta["bits"] else None
+        quantizer = Quantizer.from_params(meta["quantizer"]) if meta["quantizer"] is not None else None
         refine = meta["refine"] if quantizer else "bf16"
         index = cls(meta["metric"], dtype=meta["dtype"], quantizer=quantizer, refine=refine, seed=meta["seed"])
         n, dim = check_int("n", meta["n"], 0), check_int("dim", meta["dim"], 1, 65536)
         index._dim = dim
         index._offset = check_choice("offset", meta["offset"], (0.0, UNSIGNED_OFFSET))
         if quantizer is not None:
-            index._core = IvfCore.from_arrays(index.metric, dim, quantizer, index.seed, n, arrays)
+            index._core = IvfCore.from_arrays(
+                index.metric, dim, meta["quantizer"], index.seed, n, arrays, compact=True
+            )
             index._scan = index._core.scan
             if len(index._core.centroids) != 1:
                 raise ValueError("a flat index has one list")
@@ -217,7 +218,7 @@ class Flat(Index):
     @classmethod
     def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
         index = super()._open(meta, arrays)
-        if meta["bits"] and not index._scan.consistent():
+        if meta["quantizer"] is not None and not index._scan.consistent():
             raise ValueError("the list does not hold each vector once")
         return index
 

@@ -13,8 +13,8 @@ from vsearch._validate import check_choice, check_int, check_k
 from vsearch.errors import DTypeError, ParameterError
 from vsearch.index.base import Index
 from vsearch.index.calibrate import Calibration
-from vsearch.index.ivf_core import IvfCore
-from vsearch.quantize.grid import EPSILON, Codes, RaBitQ
+from vsearch.index.ivf_core import Coded, IvfCore
+from vsearch.quantize.base import EPSILON, Quantizer
 from vsearch.quantize.kmeans import ITERATIONS
 from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
@@ -26,7 +26,7 @@ COMPACT_AT = 0.5
 """Share of garbage in the arena at which a removal or an addition compacts it."""
 
 
-Encoded: TypeAlias = "tuple[np.ndarray, Codes | None, tuple[np.ndarray, np.ndarray | None] | None]"
+Encoded: TypeAlias = "tuple[np.ndarray, Coded | None, tuple[np.ndarray, np.ndarray | None] | None]"
 """Lists, codes and stored rows of new vectors."""
 
 
@@ -38,7 +38,7 @@ class IVF(Index):
     lists : int in [1, 2**20] or None
         Number of lists; None takes 4 sqrt(n).
     metric : "l2", "ip" or "cosine", default "l2"
-    quantizer : RaBitQ or None
+    quantizer : Quantizer (RaBitQ, LloydMax, SAQ, PQ, ...) or None
         What lists hold: codes, or (None) the vectors themselves, scanned exactly.
     dtype : "f32", "f16", "bf16" or "int8", default "f32"
         Of the stored vectors where there is no quantizer.
@@ -69,7 +69,7 @@ class IVF(Index):
         lists: int | None = None,
         metric: str = "l2",
         *,
-        quantizer: RaBitQ | None = None,
+        quantizer: Quantizer | None = None,
         dtype: str = "f32",
         refine: str | None = "bf16",
         seed: int = 0,
@@ -105,7 +105,7 @@ class IVF(Index):
             raise ParameterError(f"`lists` must be at most the number of vectors, {n}; got {lists}.")
         core = IvfCore(self.metric, dim, self.quantizer, self.seed)
         bar.start("train ivf", ITERATIONS)
-        core.train(X, lists, threads, bar.advance)
+        core.train(X, lists, threads, bar.advance, self._fit_queries)
         bar.start("fill ivf", n)
         assign = core.assign(X, threads)
         order = core.start_lists(assign)
@@ -224,8 +224,7 @@ class IVF(Index):
             self._bind()
         meta = {
             "lists": self.lists,
-            "bits": self.quantizer.bits if self.quantizer else 0,
-            "quantizer_seed": self.quantizer.seed if self.quantizer else 0,
+            "quantizer": self._core.meta(),
             "dtype": self.dtype,
             "refine": self.refine,
             "seed": self.seed,
@@ -237,14 +236,14 @@ class IVF(Index):
 
     @classmethod
     def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> IVF:
-        quantizer = RaBitQ(meta["bits"], seed=meta["quantizer_seed"]) if meta["bits"] else None
+        quantizer = Quantizer.from_params(meta["quantizer"]) if meta["quantizer"] is not None else None
         refine = meta["refine"] if quantizer else "bf16"
         index = cls(
             meta["lists"], meta["metric"], quantizer=quantizer, dtype=meta["dtype"], refine=refine, seed=meta["seed"]
         )
         n, dim = meta["n"], check_int("dim", meta["dim"], 1, 65536)
         index._dim = dim
-        index._core = IvfCore.from_arrays(index.metric, dim, quantizer, index.seed, n, arrays)
+        index._core = IvfCore.from_arrays(index.metric, dim, meta["quantizer"], index.seed, n, arrays)
         index._scan = index._core.scan
         if index._row_dtype:
             index._store = VectorStore.from_arrays(index._row_dtype, dim, arrays, "store")
@@ -275,9 +274,10 @@ def default_lists(n: int) -> int:
     return max(1, min(round(4 * math.sqrt(n)), n // 8))
 
 
-def check_quantizer(quantizer: Any) -> RaBitQ | None:
+def check_quantizer(quantizer: Any) -> Quantizer | None:
     """The quantizer, refused where it is none; a class in place of an instance is the usual slip."""
-    if quantizer is None or isinstance(quantizer, RaBitQ):
+    if quantizer is None or isinstance(quantizer, Quantizer):
         return quantizer
-    hint = " Write `vs.RaBitQ()` with brackets." if quantizer is RaBitQ else ""
-    raise DTypeError(f"`quantizer` must be a vs.RaBitQ or None; got {quantizer!r}.{hint}")
+    is_class = isinstance(quantizer, type) and issubclass(quantizer, Quantizer)
+    hint = f" Write `vs.{quantizer.__name__}()` with brackets." if is_class else ""
+    raise DTypeError(f"`quantizer` must be a quantizer, as vs.RaBitQ(), or None; got {quantizer!r}.{hint}")

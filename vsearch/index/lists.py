@@ -13,10 +13,11 @@ again, and the run it leaves is garbage until `compact`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vsearch.kernels import core
-from vsearch.quantize.grid import Codes
 
 BLOCK = 32
 SLOT_BYTES = 4 * BLOCK
@@ -32,12 +33,17 @@ def grown(array: np.ndarray, size: int) -> np.ndarray:
 
 
 class BlockLists:
-    """Runs of blocks, one for each list. `padded` is the padded dimension of the codes, 0 where blocks hold slots
-    alone."""
+    """Runs of blocks, one for each list.
 
-    def __init__(self, lists: int, padded: int) -> None:
-        self.padded = padded
-        self.block_bytes = core.block_bytes(padded) if padded else SLOT_BYTES
+    `symbols` are the 4-bit symbols of a code, 0 where blocks hold slots alone; `columns` its factors, of `factor_size`
+    bytes each.
+    """
+
+    def __init__(self, lists: int, symbols: int, columns: int = 2, factor_size: int = 4) -> None:
+        self.symbols = symbols
+        self.columns = columns if symbols else 0
+        self.factor_size = factor_size
+        self.block_bytes = core.block_bytes(symbols, self.columns, factor_size)
         self.blocks = np.zeros((0, self.block_bytes), dtype=np.uint8)
         self.list_block = np.zeros(lists, dtype=np.uint32)
         self.list_size = np.zeros(lists, dtype=np.uint32)
@@ -57,23 +63,21 @@ class BlockLists:
         directory = self.list_block.nbytes * 3 + 4 * self.used
         return self.used * self.block_bytes + directory
 
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray], padded: int) -> BlockLists:
-        """The lists of a file; ValueError where they do not fit each other. The scan's `consistent` checks the rest."""
-        lists = cls(len(arrays["lists.size"]), padded)
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes the lists of a file; ValueError where they do not fit each other. The scan's `consistent` checks the
+        rest."""
         blocks = arrays["lists.blocks"]
-        if blocks.dtype != np.uint8 or blocks.ndim != 2 or blocks.shape[1] != lists.block_bytes:
+        if blocks.dtype != np.uint8 or blocks.ndim != 2 or blocks.shape[1] != self.block_bytes:
             raise ValueError(f"lists.blocks has dtype {blocks.dtype} and shape {blocks.shape}")
-        lists.blocks, lists.used = blocks, len(blocks)
-        lists.list_block, lists.list_size = arrays["lists.block"].copy(), arrays["lists.size"].copy()
-        lists.position = arrays["lists.position"].copy()
-        runs = (lists.list_size.astype(np.int64) + BLOCK - 1) // BLOCK
+        self.blocks, self.used = blocks, len(blocks)
+        self.list_block, self.list_size = arrays["lists.block"].copy(), arrays["lists.size"].copy()
+        self.position = arrays["lists.position"].copy()
+        runs = (self.list_size.astype(np.int64) + BLOCK - 1) // BLOCK
         ends = np.cumsum(runs)
-        if int(runs.sum()) != len(blocks) or not (lists.list_block == ends - runs).all():
+        if int(runs.sum()) != len(blocks) or not (self.list_block == ends - runs).all():
             raise ValueError("the runs of the lists do not cover the blocks")
-        lists.list_capacity = runs.astype(np.uint32)
-        lists.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
-        return lists
+        self.list_capacity = runs.astype(np.uint32)
+        self.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
 
     def own(self) -> None:
         """Copies blocks that belong to a read-only file, before they are changed."""
@@ -92,9 +96,15 @@ class BlockLists:
         self.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
         self.position = np.zeros(n, dtype=np.uint32)
 
-    def append(self, slots: np.ndarray, assign: np.ndarray, codes: Codes | None = None) -> None:
-        """Puts new slots at the ends of their lists. `codes` are theirs (quantize.grid.Codes), None where blocks hold
-        slots alone."""
+    def append(
+        self,
+        slots: np.ndarray,
+        assign: np.ndarray,
+        symbols: np.ndarray | None = None,
+        factors: np.ndarray | None = None,
+    ) -> None:
+        """Puts new slots at the ends of their lists, with their symbols (n, symbols / 2) and factors (n, bytes), None
+        where blocks hold slots alone."""
         if len(slots) == 0:
             return
         self.own()
@@ -107,12 +117,25 @@ class BlockLists:
         positions = self.list_block[assign].astype(np.int64) * BLOCK + self.list_size[assign] + rank
         self.position = grown(self.position, int(slots.max()) + 1)
         self.position[slots] = positions
-        if codes is None:
+        if symbols is None or factors is None:
             self.slots[positions // BLOCK, positions % BLOCK] = slots
         else:
-            slot32 = np.ascontiguousarray(slots, dtype=np.uint32)
-            core.write_blocks(self.blocks, self.padded, positions, slot32, codes.signs, codes.add, codes.rescale)
+            self._write(positions, np.ascontiguousarray(slots, dtype=np.uint32), symbols, factors)
         self.list_size += counts.astype(np.uint32)
+
+    def _write(self, positions: np.ndarray, slots: np.ndarray, symbols: np.ndarray, factors: np.ndarray) -> None:
+        core.write_blocks(self.blocks, positions, slots, symbols, factors, self.factor_size)
+
+    def read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(slots, symbols, factors) at some positions, copied."""
+        return core.read_blocks(self.blocks, self.symbols, self.columns, self.factor_size, positions)
+
+    def change_factors(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Puts `change(factors)` in place of the factors of every vector, uint8 (n, columns * factor_size)."""
+        self.own()
+        owned = np.repeat(self.list_block.astype(np.int64) * BLOCK, self.list_size) + _ranges(self.list_size)
+        slots, symbols, factors = self.read(owned)
+        self._write(owned, slots, symbols, np.ascontiguousarray(change(factors)))
 
     def _make_room(self, counts: np.ndarray) -> None:
         needed = (self.list_size + counts + BLOCK - 1) // BLOCK
@@ -149,9 +172,9 @@ class BlockLists:
         self.list_size[lists] -= counts.astype(np.uint32)
 
     def _move_lanes(self, source: np.ndarray, target: np.ndarray) -> None:
-        if self.padded:
-            moved, signs, add, rescale = core.read_blocks(self.blocks, self.padded, source)
-            core.write_blocks(self.blocks, self.padded, target, moved, signs, add, rescale)
+        if self.symbols:
+            moved, symbols, factors = self.read(source)
+            self._write(target, moved, symbols, factors)
         else:
             moved = self.slots[source // BLOCK, source % BLOCK]
             self.slots[target // BLOCK, target % BLOCK] = moved

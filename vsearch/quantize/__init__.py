@@ -1,5 +1,10 @@
 """Quantizers: how vectors become codes, and how distances are estimated from codes."""
 
-from vsearch.quantize.grid import RaBitQ
+from vsearch.quantize.base import Quantizer
+from vsearch.quantize.binary import Binary
+from vsearch.quantize.interval import LVQ, OSQ
+from vsearch.quantize.lloydmax import LloydMax, TurboQuant
+from vsearch.quantize.rabitq import RaBitQ
+from vsearch.quantize.saq import SAQ
 
-__all__ = ["RaBitQ"]
+__all__ = ["LVQ", "OSQ", "SAQ", "Binary", "LloydMax", "Quantizer", "RaBitQ", "TurboQuant"]

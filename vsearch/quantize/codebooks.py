@@ -1,0 +1,144 @@
+"""Scalar codebooks: the levels that a coordinate of unit variance is rounded to, and the errors they leave.
+
+Lloyd-Max levels of the normal density (Max, 1960; Lloyd, 1982): thresholds are midpoints, levels are conditional means.
+The table of specs: mean squared errors .3634 .1175 .03455 .009501 .002505 .000644 .000164 .0000412 at 1 to 8 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import erf, exp, pi, sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+ROUNDS = 20000
+CONVERGED = 1e-13
+MAX_BITS = 8
+GAUSSIAN_CLIP = (0.0, 1.599, 1.991, 2.348, 2.683, 3.006, 3.328, 3.640, 3.939)
+"""Half-width of the uniform grid of 1..8 bits that is best for a normal density."""
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Ascending levels for coordinates of unit variance.
+
+    Attributes
+    ----------
+    levels : float64 (2**bits,)
+    error : mean squared error on the density it is made for
+    mass : float64 (2**bits,), share of coordinates that each level gets
+    """
+
+    levels: np.ndarray
+    error: float
+    mass: np.ndarray
+
+    @property
+    def bits(self) -> int:
+        """Bits of an index."""
+        return int(len(self.levels)).bit_length() - 1
+
+    @property
+    def kappa(self) -> float:
+        """Variance factor of unbiased inner products, (1 - cos^2)/cos^2 between a long vector and its code."""
+        return self.error / (1 - self.error)
+
+    def prefix(self, bits: int) -> tuple[np.ndarray, float]:
+        """Levels that the leading `bits` of an index stand for alone (means of those that share them), and the mean
+        square of these.
+        """
+        mass = self.mass.reshape(2**bits, -1)
+        total = np.maximum(mass.sum(axis=1), 1e-300)
+        means = (mass * self.levels.reshape(2**bits, -1)).sum(axis=1) / total
+        return means, float((means**2 * total).sum())
+
+
+def _density(x: float) -> float:
+    return exp(-x * x / 2) / sqrt(2 * pi)
+
+
+def _cumulative(x: float) -> float:
+    return (1 + erf(x / sqrt(2))) / 2
+
+
+@lru_cache(maxsize=MAX_BITS)
+def lloyd_max(bits: int) -> Codebook:
+    """Lloyd-Max levels of the standard normal density.
+
+    Starts at Panter and Dite's companded levels sqrt(3) Phi^-1((i + 1/2)/2^b), near enough for 8 bits to converge.
+
+    Examples
+    --------
+    >>> lloyd_max(2).levels.round(4).tolist()
+    [-1.5104, -0.4528, 0.4528, 1.5104]
+    """
+    count = 2**bits
+    normal = NormalDist()
+    levels = np.array([sqrt(3) * normal.inv_cdf((i + 0.5) / count) for i in range(count)])
+    mass = np.zeros(count)
+    for _ in range(ROUNDS):
+        inner = (levels[1:] + levels[:-1]) / 2
+        density = np.array([0.0, *(_density(t) for t in inner), 0.0])
+        cumulative = np.array([0.0, *(_cumulative(t) for t in inner), 1.0])
+        mass = np.diff(cumulative)
+        moved = -np.diff(density) / mass
+        moved = (moved - moved[::-1]) / 2  # symmetric, whatever rounding does in the tails
+        done = np.abs(moved - levels).max() < CONVERGED
+        levels = moved
+        if done:
+            break
+    return Codebook(levels, float(1 - (mass * levels**2).sum()), mass)
+
+
+def fitted(values: np.ndarray, bits: int, rounds: int = 30) -> Codebook:
+    """Lloyd-Max levels of the values themselves (n,), from those of the normal density; the error is relative to their
+    mean square.
+    """
+    ordered = np.sort(values.astype(np.float64))
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    levels = lloyd_max(bits).levels.copy()
+    edges = np.zeros(len(levels) + 1, dtype=np.int64)
+    for _ in range(rounds):
+        edges[1:-1] = np.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
+        edges[-1] = len(ordered)
+        counts = np.diff(edges)
+        means = np.diff(sums[edges]) / np.maximum(counts, 1)
+        levels = np.where(counts > 0, means, levels)
+        levels = np.maximum.accumulate(levels)
+    levels = _ascending(levels)
+    energy = max(float((ordered**2).sum()), 1e-300)
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, ordered)]
+    mass = np.bincount(np.searchsorted((levels[1:] + levels[:-1]) / 2, ordered), minlength=len(levels)) / len(ordered)
+    return Codebook(levels, float(((ordered - nearest) ** 2).sum()) / energy, mass)
+
+
+def _ascending(levels: np.ndarray) -> np.ndarray:
+    """Strictly ascending levels, equal ones moved apart by what float32 still tells from one another."""
+    apart = np.abs(levels).max() * 1e-6 + 1e-12
+    for i in range(1, len(levels)):
+        levels[i] = max(levels[i], levels[i - 1] + apart)
+    return levels
+
+
+def uniform(bits: int) -> Codebook:
+    """Levels one apart, centred on zero: -(2^b - 1)/2 ... (2^b - 1)/2, each as often as a normal density on the best
+    clip reaches it.
+    """
+    count = 2**bits
+    levels = np.arange(count) - (count - 1) / 2
+    step = 2 * GAUSSIAN_CLIP[bits] / count
+    inner = np.array([_cumulative(step * (level + 0.5)) for level in levels[:-1]])
+    mass = np.diff(np.concatenate([[0.0], inner, [1.0]]))
+    return Codebook(levels, float("nan"), mass)
+
+
+def two_level(bits: int, residual_bits: int) -> Codebook:
+    """LVQ's two levels as one: 2^b1 steps one apart, each cell cut into 2^b2 from end to end (arXiv 2304.04759)."""
+    steps = uniform(bits).levels
+    if residual_bits == 0:
+        return uniform(bits)
+    inside = np.arange(2**residual_bits) / (2**residual_bits - 1) - 0.5
+    levels = (steps[:, None] + inside[None, :]).ravel()
+    return Codebook(np.maximum.accumulate(levels), float("nan"), np.full(len(levels), 1 / len(levels)))
