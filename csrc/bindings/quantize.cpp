@@ -67,9 +67,11 @@ LevelRule rule_from(const std::string& name) {
     return LevelRule::kOptimized;
 }
 
-// segments: begin, length, bits, prefix of each; scales: sigma, weight, prefix energy; levels and prefix_levels one segment after another.
+// segments: begin, length, bits, prefix of each; scales: sigma, weight, prefix energy; levels and prefix_levels one segment after
+// another; profile: (2, dim) or None.
 std::unique_ptr<LevelsCodec> make_levels(std::size_t dim, const Array<std::int64_t>& segments, const Array<float>& scales, const Array<float>& levels,
-                                         const Array<float>& prefix_levels, const std::string& rule, bool unbiased, std::size_t lead) {
+                                         const Array<float>& prefix_levels, const py::object& profile, const std::string& rule, bool unbiased,
+                                         std::size_t lead) {
     require(segments.ndim() == 2 && columns_of(segments) == 4 && scales.ndim() == 2 && columns_of(scales) == 3 && rows_of(scales) == rows_of(segments) &&
                 levels.ndim() == 1 && prefix_levels.ndim() == 1,
             "levels: wrong shape");
@@ -93,7 +95,12 @@ std::unique_ptr<LevelsCodec> make_levels(std::size_t dim, const Array<std::int64
         at += count;
         prefix_at += prefixes;
     }
-    return std::make_unique<LevelsCodec>(dim, parts, rule_from(rule), unbiased, lead);
+    Array<float> errors;
+    if (!profile.is_none()) {
+        errors = py::cast<Array<float>>(profile);
+        require(errors.ndim() == 2 && rows_of(errors) == 2 && columns_of(errors) == dim, "levels: wrong shape");
+    }
+    return std::make_unique<LevelsCodec>(dim, parts, profile.is_none() ? nullptr : errors.data(), rule_from(rule), unbiased, lead);
 }
 
 // transformed: (n, dim), without the mean; assign: list of each row; centroids: (lists, dim), without the mean.
@@ -233,7 +240,7 @@ void register_quantize(py::module_& m) {
         return std::make_unique<RabitqCodec>(dim, bits);
     }), py::arg("dim"), py::arg("bits"));
     py::class_<LevelsCodec, Codec>(m, "LevelsCodec")
-        .def(py::init(&make_levels), py::arg("dim"), py::arg("segments"), py::arg("scales"), py::arg("levels"), py::arg("prefix_levels"), py::arg("rule"),
+        .def(py::init(&make_levels), py::arg("dim"), py::arg("segments"), py::arg("scales"), py::arg("levels"), py::arg("prefix_levels"), py::arg("profile"), py::arg("rule"),
              py::arg("unbiased"), py::arg("lead"));
     m.def("block_bytes", [](std::size_t symbols, std::size_t columns, std::size_t factor_size) { return BlockLayout(symbols, columns, factor_size).bytes; },
           py::arg("symbols"), py::arg("columns"), py::arg("factor_size"));

@@ -136,9 +136,10 @@ IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float eps
     const auto margin = [&](float spread, float noise) { return epsilon * std::sqrt(spread * spread * distance2 + noise * noise); };
     ListTerms t{distance2, 0.0f, 0.0f, 0.0f, 0.0f};
     if (codec_ != nullptr) {
-        t.lead_margin = margin(arrays_.first_spread, w.query->lead_noise());
-        t.first_margin = margin(arrays_.first_spread, w.query->first_noise());
-        t.full_margin = margin(arrays_.full_spread, w.query->full_noise());
+        const float first_spread = arrays_.first_spread * w.query->first_tilt();
+        t.first_margin = margin(first_spread, w.query->first_noise());
+        t.lead_margin = t.first_margin + w.query->lead_reach();
+        t.full_margin = margin(arrays_.full_spread * w.query->full_tilt(), w.query->full_noise());
     }
     if (metric_ != Metric::kL2) {
         const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);
@@ -175,20 +176,28 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
     w.best.sort_into(ids, distances);
 }
 
-// The factors of a block's symbols as three columns of floats; what does not depend on the vector is left to the caller.
+// The factors of a block's symbols as columns of floats.
 IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) const {
-    const float* column[2] = {nullptr, nullptr};
-    for (int i = 0; i < 2; ++i) {
-        if (!compact_) {
-            column[i] = layout_.floats(block, static_cast<std::size_t>(column_[i]));
-            continue;
+    const float *add = nullptr, *rescale = nullptr;
+    if (compact_) {
+        const CompactFactors& c = arrays_.compact;
+        const auto widen = [&](std::size_t i) {
+            if (column_[i] >= 0)
+                kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[i])), kBlock, c.scale[i], w.factors[i]);
+            else
+                std::fill(w.factors[i], w.factors[i] + kBlock, c.constant[i]);
+        };
+        widen(0);
+        if (c.root != 0) {
+            for (std::size_t v = 0; v < kBlock; ++v) w.factors[1][v] = c.root * std::sqrt(std::max(c.norm2 + c.norm2_add * w.factors[0][v], 0.0f));
+        } else {
+            widen(1);
+            for (std::size_t v = 0; v < kBlock; ++v) w.factors[1][v] *= c.ratio;
         }
-        const float scale = i == 1 ? arrays_.compact.scale[1] * arrays_.compact.ratio : arrays_.compact.scale[0];
-        if (column_[i] >= 0)
-            kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[i])), kBlock, scale, w.factors[i]);
-        else
-            std::fill(w.factors[i], w.factors[i] + kBlock, arrays_.compact.constant[i] * (i == 1 ? arrays_.compact.ratio : 1.0f));
-        column[i] = w.factors[i];
+        add = w.factors[0], rescale = w.factors[1];
+    } else {
+        add = layout_.floats(block, static_cast<std::size_t>(column_[0]));
+        rescale = layout_.floats(block, static_cast<std::size_t>(column_[1]));
     }
     if (column_[2] >= 0) {  // a grid that is not centred on zero: its constant joins `add`
         const float* shift = w.factors[2];
@@ -196,10 +205,10 @@ IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) 
             kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[2])), kBlock, arrays_.compact.scale[2], w.factors[2]);
         else
             shift = layout_.floats(block, static_cast<std::size_t>(column_[2]));
-        for (std::size_t v = 0; v < kBlock; ++v) w.factors[0][v] = column[0][v] + w.query->sum() * shift[v];
-        column[0] = w.factors[0];
+        for (std::size_t v = 0; v < kBlock; ++v) w.factors[0][v] = add[v] + w.query->sum() * shift[v];
+        add = w.factors[0];
     }
-    return {column[0], column[1]};
+    return {add, rescale};
 }
 
 // The factors of the whole code of one vector.

@@ -30,12 +30,14 @@
 namespace vsearch {
 
 // How the f16 factors of a compact index are read: column i is scale[i] times what is stored. A compact index has one list, whose
-// centroid is the mean, so `add` of a code's symbols is that of the whole code and their `rescale` is, but for a spread that the
-// bounds know, a constant times it.
+// centroid is the mean, so `add` of a code's symbols is that of the whole code. Their `rescale` is, but for a spread that the bounds
+// know, `ratio` times that of the whole code; or, where |o|^2 can be had from `add` (it is add under l2, and under cosine |x| = 1 gives
+// |o|^2 = 1 - |mean|^2 + 2 add), root * |o| with |o|^2 = norm2 + norm2_add * add. `root` 0 chooses the ratio.
 struct CompactFactors {
     float scale[3] = {1, 1, 1};
     float constant[3] = {0, 0, 0};  // of columns that are not stored
-    float ratio = 1;                // rescale of the symbols over rescale of the whole code
+    float ratio = 1;
+    float root = 0, norm2 = 0, norm2_add = 0;
 };
 
 struct IvfArrays {

@@ -45,13 +45,18 @@ public:
     float scale() const { return scale_; }
     float offset() const { return offset_; }
 
-    // The same of the leading symbols alone, and the standard deviation of what the others add to it.
+    // The same of the leading symbols alone, and how much the others can add to it. A standard deviation would not do: the neighbours
+    // of a query agree with it in all segments, so what they add is as large as it can be (Cauchy and Schwarz, segment by segment).
     float lead_offset() const { return lead_offset_; }
-    float lead_noise() const { return lead_noise_; }
+    float lead_reach() const { return lead_reach_; }
 
     // Standard deviation of <y, q'> from the rounding of the query, of the symbols and of all bits.
     float first_noise() const { return first_noise_; }
     float full_noise() const { return full_noise_; }
+
+    // How much larger than the mean the error of a code is in the directions of this query; 1 for codes after a random rotation.
+    float first_tilt() const { return first_tilt_; }
+    float full_tilt() const { return full_tilt_; }
 
     float sum() const { return sum_; }  // of q'
 
@@ -63,7 +68,8 @@ protected:
 
     AlignedArray<std::uint8_t> lut_;
     float scale_ = 0, offset_ = 0, first_noise_ = 0, full_noise_ = 0, sum_ = 0;
-    float lead_offset_ = 0, lead_noise_ = 0;
+    float lead_offset_ = 0, lead_reach_ = 0;
+    float first_tilt_ = 1, full_tilt_ = 1;
 };
 
 // Scratch of an encoder, one a thread.

@@ -59,8 +59,10 @@ std::uint8_t LevelsCodec::Part::nearest(float value) const {
     return static_cast<std::uint8_t>(u);
 }
 
-LevelsCodec::LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, LevelRule rule, bool unbiased, std::size_t lead_segments)
+LevelsCodec::LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, const float* profile, LevelRule rule, bool unbiased,
+                         std::size_t lead_segments)
     : rule_(rule), unbiased_(unbiased) {
+    if (profile != nullptr) profile_.assign(profile, profile + 2 * dim);
     check(dim % kUnit == 0 && !segments.empty() && lead_segments < segments.size() + 1, "no segments");
     std::size_t end = 0;
     for (const Segment& s : segments) {

@@ -8,6 +8,9 @@
 // Of the b_s bits the leading `prefix` (1, 2 or 4) are a symbol's share, so a symbol is 4 dims of 1 bit, 2 of 2 or 1 of 4 (the idea of
 // FastScan tables of any 4 bits); the others are extra, in units of 16 dims: one 16-bit word a bit, lowest bit first.
 //
+// Errors differ between segments, and so does what queries ask of them: `profile` is the mean squared error of each coordinate, of the
+// symbols alone and of the whole code, over its mean; a query's tilt is the error that it meets over the mean one.
+//
 // Encoding, one scale f and one interval rule for each vector (specs sections 3.4, 4.1, 6.3):
 //   kScaled    coordinates / (sigma g f), g their root mean square and f the best of a few by the cosine of o and y
 //   kPlain     the same with f = 1, and the scale of the estimate is g and not the unbiased one (TurboQuant as published)
@@ -38,7 +41,9 @@ class LevelsCodec : public Codec {
 public:
     // unbiased: whether interval rules scale their estimate (kScaled always does, kPlain never). lead_segments: how many of the first
     // are the lead. Throws std::invalid_argument where segments do not fit `dim` or each other.
-    LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, LevelRule rule, bool unbiased, std::size_t lead_segments);
+    // profile: 2 x dim, or null for an even one.
+    LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, const float* profile, LevelRule rule, bool unbiased,
+                std::size_t lead_segments);
 
     EncodedVector encode(float* residual, const Origin& origin, EncodeScratch& scratch, std::uint8_t* symbols, std::uint8_t* extra) const override;
     std::size_t level_count() const override { return coded_; }
@@ -61,6 +66,7 @@ public:
         std::uint8_t nearest(float value) const;
     };
     const std::vector<Part>& parts() const { return parts_; }
+    const std::vector<float>& profile() const { return profile_; }  // empty, or 2 x dim
 
 private:
     EncodedVector encode_scaled(const float* residual, const Origin& origin, EncodeScratch& scratch, std::uint8_t* symbols, std::uint8_t* extra) const;
@@ -72,6 +78,7 @@ private:
     void pack(const std::uint8_t* levels, std::uint8_t* symbols, std::uint8_t* extra) const;
 
     std::vector<Part> parts_;
+    std::vector<float> profile_;
     LevelRule rule_;
     bool unbiased_;
     std::size_t coded_ = 0;

@@ -10,6 +10,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kUnit = 16;  // dims of an extra word
+constexpr float kReach = 1.25f;     // over the root mean square length of a segment's code
 
 class LevelsQuery : public PreparedQuery {
 public:
@@ -61,7 +62,8 @@ void LevelsQuery::prepare(const float* q) {
     sum_ = 0;
     if (shape.shifted)
         for (std::size_t j = 0; j < shape.dim; ++j) sum_ += q[j];
-    float widest = 0, rest_energy = 0;
+    float widest = 0;
+    lead_reach_ = 0;
     offset_ = exact_offset_ = lead_offset_ = 0;
     for (const LevelsCodec::Part& part : codec_.parts()) {
         float energy = 0;
@@ -76,11 +78,22 @@ void LevelsQuery::prepare(const float* q) {
         if (part.symbol < shape.lead)
             lead_offset_ += low;
         else
-            rest_energy += energy * part.prefix_energy;
+            lead_reach_ += kReach * std::sqrt(energy * part.prefix_energy * static_cast<float>(part.length));
     }
     round_tables(tables_.data(), shape.symbols, widest);
-    lead_noise_ = std::sqrt(rest_energy + first_noise_ * first_noise_);
     full_noise_ = 0;
+    if (!codec_.profile().empty()) {
+        const float* profile = codec_.profile().data();
+        float norm2 = 0, first = 0, full = 0;
+        for (std::size_t j = 0; j < shape.dim; ++j) {
+            const float square = q[j] * q[j];
+            norm2 += square;
+            first += square * profile[j];
+            full += square * profile[shape.dim + j];
+        }
+        first_tilt_ = norm2 > 0 ? std::sqrt(first / norm2) : 1.0f;
+        full_tilt_ = norm2 > 0 ? std::sqrt(full / norm2) : 1.0f;
+    }
 }
 
 // <y, q'> of a part that has extra bits, 16 dims at a time.

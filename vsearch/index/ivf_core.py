@@ -65,7 +65,8 @@ class IvfCore:
         else:
             self.transform, codec = self.quantizer.transform, self.quantizer.codec
             self.columns = self.quantizer.columns(self.metric) if self.is_compact else PLAIN_COLUMNS | 4 * codec.shifted
-            self.compact = self.quantizer.compact(self.metric)
+            mean_norm2 = float(self.mean.astype(np.float64) @ self.mean) if hasattr(self, "mean") else 0.0
+            self.compact = self.quantizer.compact(self.metric, mean_norm2)
             self.symbols = codec.symbols
             header = 0 if self.is_compact else 4 * bin(self.columns).count("1")
             self.extra_stride = header + codec.extra_bytes if codec.extra_bytes else 0
@@ -296,7 +297,7 @@ class IvfCore:
             "spreads": (np.float64, (2,)),
         }
         if made.is_compact:
-            expected["compact"] = (np.float32, (7,))
+            expected["compact"] = (np.float32, (10,))
         if made.extra_stride:
             expected["extra"] = (np.uint8, (n, made.extra_stride))
         for name, (dtype, shape) in expected.items():

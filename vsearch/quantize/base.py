@@ -102,6 +102,9 @@ class Quantizer(ABC):
     _scale_is_plain: ClassVar[bool] = False
     """Whether the factor of the estimate is also that of the reconstruction."""
 
+    _add_is_of_code: ClassVar[bool] = False
+    """Whether `add` is made of the code's own length in place of the vector's."""
+
     # ---------------------------------------------------------------- indexes
 
     def fresh(self) -> Self:
@@ -229,10 +232,13 @@ class Quantizer(ABC):
         compact.learn(encoded, np.sqrt(np.einsum("ij,ij->i", transformed, transformed)))
         return Codes(encoded.symbols, encoded.extra, compact.store(encoded), compact)
 
-    def compact(self, metric: str) -> CompactFactors:
-        """Empty compact factors of this quantizer."""
+    def compact(self, metric: str, mean_norm2: float = 0.0) -> CompactFactors:
+        """Empty compact factors of this quantizer; `mean_norm2` is the squared length of the mean of unit vectors."""
         constant = np.asarray(self.constants(metric), dtype=np.float32)
-        return CompactFactors(self.columns(metric), constant=constant)
+        made = CompactFactors(self.columns(metric), constant=constant)
+        if made.columns & ADD and metric != "ip" and not self._add_is_of_code:
+            made.norm2, made.norm2_add = (0.0, 1.0) if metric == "l2" else (1.0 - mean_norm2, 2.0)
+        return made
 
     def apply(self, X: np.ndarray, threads: int = 1) -> np.ndarray:
         """Transformed rows of X, float32 (n, padded): by one matrix product where the transform is a matrix."""

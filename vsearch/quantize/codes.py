@@ -55,14 +55,19 @@ class CompactFactors:
     ----------
     columns : which are stored (ADD, RESCALE, SHIFT); the others are `constant`
     scale, constant : float32 (3,)
+    norm2, norm2_add : |o|^2 = norm2 + norm2_add * add, where it can be had so; norm2_add = 0 where not
     ratio : rescale of the symbols' estimate over rescale of the whole code's, on average
-    spreads : the mean error spreads, the first one with what using `ratio` adds
+    root : rescale of the symbols' estimate over |o|, on average; 0 where `ratio` is nearer
+    spreads : the mean error spreads, the first one with what using a mean ratio adds
     """
 
     columns: int
     scale: np.ndarray = field(default_factory=lambda: np.ones(3, dtype=np.float32))
     constant: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.float32))
+    norm2: float = 0.0
+    norm2_add: float = 0.0
     ratio: float = 1.0
+    root: float = 0.0
     spreads: np.ndarray = field(default_factory=lambda: np.zeros(2))
     count: int = 0
 
@@ -72,8 +77,9 @@ class CompactFactors:
         return [i for i in range(3) if self.columns >> i & 1]
 
     def as_array(self) -> np.ndarray:
-        """What the scan takes: float32 (7,)."""
-        return np.concatenate([self.scale, self.constant, [self.ratio]]).astype(np.float32)
+        """What the scan takes: float32 (10,)."""
+        rest = [self.ratio, self.root, self.norm2, self.norm2_add]
+        return np.concatenate([self.scale, self.constant, rest]).astype(np.float32)
 
     def growth(self, encoded: Encoded) -> np.ndarray:
         """Powers of two, int (3,), by which the scales must grow before these codes fit."""
@@ -86,25 +92,33 @@ class CompactFactors:
 
     def learn(self, encoded: Encoded, norms: np.ndarray) -> None:
         """Takes the ratio and the spreads of these codes into the means; `norms` are the lengths of their residuals."""
-        weight = len(encoded) / (self.count + len(encoded)) if len(encoded) else 0.0
+        if not len(encoded):
+            return
         first, full = encoded.first[:, 1].astype(np.float64), encoded.full[:, 1].astype(np.float64)
         usable = (full != 0) & (first != 0)
-        if usable.any():
-            self.ratio = (1 - weight) * self.ratio + weight * float((first[usable] / full[usable]).mean())
-        # rescale * <y, o> of the symbols is twice |o|^2 under l2 and |o|^2 under ip: the share of the estimate that a
-        # wrong rescale changes is its relative error times |o| / S.
+        weight = len(encoded) / (self.count + len(encoded))
         wrong = np.zeros(len(encoded))
-        wrong[usable] = (first[usable] / (self.ratio * full[usable]) - 1) * norms[usable] / np.abs(first[usable] / 2)
+        if usable.any():
+            to_code, to_norm = first[usable] / full[usable], first[usable] / norms[usable]
+            by_norm = self.root != 0
+            if self.count == 0:
+                by_norm = self.norm2_add != 0 and _variation(to_norm) < _variation(to_code)
+            self.ratio = (1 - weight) * self.ratio + weight * float(to_code.mean())
+            self.root = (1 - weight) * self.root + weight * float(to_norm.mean()) if by_norm else 0.0
+            # What a wrong rescale does to an estimate is its relative error times <o, q>, in units of rescale at most
+            # |o| / |rescale| for each unit of |q|.
+            error = to_norm / self.root - 1 if by_norm else to_code / self.ratio - 1
+            wrong[usable] = error * 2 * norms[usable] / np.abs(first[usable])
         seen = np.column_stack([np.hypot(encoded.spreads[:, 0], wrong), encoded.spreads[:, 1]])
-        if len(seen):
-            self.spreads = (1 - weight) * self.spreads + weight * seen.mean(axis=0, dtype=np.float64)
+        self.spreads = (1 - weight) * self.spreads + weight * np.sqrt((seen**2).mean(axis=0, dtype=np.float64))
         self.count += len(encoded)
 
     def restore(self, array: np.ndarray, spreads: np.ndarray, count: int) -> None:
         """Takes what `as_array` gave, with the spreads and number of vectors that belong to it."""
         if not (array[:3] > 0).all() or not (np.log2(array[:3]) == np.rint(np.log2(array[:3]))).all():
             raise ValueError("the scales of compact factors are no powers of two")
-        self.scale, self.ratio, self.spreads, self.count = array[:3].copy(), float(array[6]), spreads, count
+        self.scale, self.spreads, self.count = array[:3].copy(), spreads, count
+        self.ratio, self.root, self.norm2, self.norm2_add = (float(x) for x in array[6:])
 
     def grow(self, powers: np.ndarray) -> None:
         """Multiplies the scales by powers of two."""
@@ -147,3 +161,8 @@ class Codes:
     def nbytes(self) -> int:
         """Bytes of codes and factors together."""
         return self.symbols.nbytes + self.extra.nbytes + self.factors.nbytes
+
+
+def _variation(values: np.ndarray) -> float:
+    """Standard deviation over mean."""
+    return float(values.std() / max(abs(values.mean()), 1e-300))

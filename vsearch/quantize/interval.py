@@ -16,7 +16,7 @@ from vsearch.errors import ParameterError
 from vsearch.quantize.base import ADD, RESCALE, SHIFT, Quantizer, check_dim, padded
 from vsearch.quantize.codebooks import two_level, uniform
 from vsearch.quantize.frames import ROTATIONS, frame_of, learn_frame
-from vsearch.quantize.segments import Segment, code_bytes, codec_of, describe
+from vsearch.quantize.segments import Segment, code_bytes, codec_of, describe, prefix_bits
 
 FACTOR_BYTES = 6
 
@@ -112,7 +112,7 @@ class LVQ(_Interval):
     ) -> dict[str, np.ndarray]:
         book = two_level(self.bits, self.residual_bits)
         steps = 1.0 / (2**self.bits - 1)
-        whole = Segment(0, padded(dim), self._bits, 1, steps, 1.0, book)
+        whole = Segment(0, padded(dim), self._bits, prefix_bits(self._bits), steps, 1.0, book)
         return learn_frame(self.rotation, residuals, dim, self.seed) | describe([whole])
 
     def _assemble(self, dim: int, metric: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -162,7 +162,8 @@ class OSQ(_Interval):
     def _learn(
         self, residuals: np.ndarray, dim: int, metric: str, queries: np.ndarray | None, threads: int
     ) -> dict[str, np.ndarray]:
-        whole = Segment(0, padded(dim), self.bits, 1, 1.0 / (2**self.bits - 1), 1.0, uniform(self.bits))
+        steps = 1.0 / (2**self.bits - 1)
+        whole = Segment(0, padded(dim), self.bits, prefix_bits(self.bits), steps, 1.0, uniform(self.bits))
         return learn_frame(self.rotation, residuals, dim, self.seed) | describe([whole])
 
     def _assemble(self, dim: int, metric: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -21,7 +21,7 @@ from vsearch.quantize.base import Quantizer, check_dim, padded
 from vsearch.quantize.codebooks import MAX_BITS, Codebook, fitted, lloyd_max, uniform
 from vsearch.quantize.frames import frame_of, matrices, principal_axes, random_orthogonal
 from vsearch.quantize.moments import second_moment
-from vsearch.quantize.segments import Segment, codec_of, describe
+from vsearch.quantize.segments import Segment, codec_of, describe, prefix_bits
 
 LEVELS = ("fitted", "gaussian", "uniform")
 TRANSFORMS = ("auto", "pca", "sphering")
@@ -151,26 +151,35 @@ class SAQ(Quantizer):
     def _learn(
         self, residuals: np.ndarray, dim: int, metric: str, queries: np.ndarray | None, threads: int
     ) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(self.seed)
         basis, query_basis, inverse = self._basis(residuals, dim, queries, metric)
         wide = padded(dim)
         lengths = np.array([min(self.block, wide - begin) for begin in range(0, wide, self.block)])
-        turn = np.zeros((wide, wide))
-        for begin, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
-            within = slice(begin, begin + length)
-            # A last segment that is partly padding keeps it zero: only what is there turns.
-            real = max(1, min(length, dim - begin))
-            turn[begin : begin + real, begin : begin + real] = random_orthogonal(real, rng)
-            turn[within, within] += np.diag([0.0] * real + [1.0] * (length - real))
-        turned = (turn @ _tall(basis, wide), turn @ _tall(query_basis, wide), _tall(inverse.T, wide).T @ turn.T)
-        Z = (residuals @ turned[0].T).astype(np.float32)
-        asked = None if queries is None else (queries @ turned[1].T).astype(np.float32)
-        segments, told = self._segments(Z, asked, lengths, dim)
-        widths = np.zeros(len(lengths), dtype=np.int64)
-        for segment in segments:
-            widths[segment.begin // self.block] = segment.bits
+        for merged in (False, True):
+            turn = _turn(lengths, dim, np.random.default_rng(self.seed))
+            maps = (turn @ _tall(basis, wide), turn @ _tall(query_basis, wide), inverse @ turn.T[:dim])
+            Z = (residuals @ maps[0].T.astype(np.float32)).astype(np.float32)
+            asked = None if queries is None else (queries @ maps[1].T).astype(np.float32)
+            segments, widths, told = self._segments(Z, asked, lengths, dim)
+            full = int((np.cumprod(widths == MAX_BITS)).sum())
+            if merged or full < 2:
+                break
+            # Segments that would want more bits than there are share their errors: turned together, none has more of
+            # them than another. The squared error is the same, that of inner products less.
+            lengths = np.concatenate([[lengths[:full].sum()], lengths[full:]])
         plan = {"plan.lengths": lengths, "plan.widths": widths, "plan.told": np.array(told)}
-        return matrices(*turned) | describe(segments) | plan
+        profile = self._profile(segments, Z)
+        return matrices(*maps) | describe(segments) | plan | {"profile": profile}
+
+    def _profile(self, segments: list[Segment], Z: np.ndarray) -> np.ndarray:
+        """Mean squared error of each coordinate over its mean, of the symbols and of the whole code, float32 (2, wide)."""
+        energy = (Z.astype(np.float64) ** 2).mean(axis=0)
+        profile = np.stack([energy, energy])
+        for s in segments:
+            within = slice(s.begin, s.begin + s.length)
+            profile[0, within] = s.sigma**2 * (s.codebook.error + s.codebook.lost(s.prefix))
+            profile[1, within] = s.sigma**2 * s.codebook.error
+        profile = np.maximum(profile, 1e-12 * profile.max(axis=1, keepdims=True))
+        return (profile / np.maximum(profile.mean(axis=1, keepdims=True), 1e-300)).astype(np.float32)
 
     def _basis(
         self, residuals: np.ndarray, dim: int, queries: np.ndarray | None, metric: str
@@ -188,8 +197,8 @@ class SAQ(Quantizer):
 
     def _segments(
         self, Z: np.ndarray, asked: np.ndarray | None, lengths: np.ndarray, dim: int
-    ) -> tuple[list[Segment], tuple[float, float]]:
-        """Segments with bits, and (predicted relative error, gain over one width) of their plan."""
+    ) -> tuple[list[Segment], np.ndarray, tuple[float, float]]:
+        """Segments that have bits, the bits of all, and (predicted relative error, gain over one width)."""
         starts = np.cumsum(lengths) - lengths
         energy = np.add.reduceat((Z.astype(np.float64) ** 2).mean(axis=0), starts)
         seen = lengths.astype(np.float64)
@@ -212,11 +221,10 @@ class SAQ(Quantizer):
             # A level stands for more than itself: codes of few bits are short of what they code by their own error, and
             # a shortfall that differs between segments would turn the vector.
             weight = float(sigma[i] / max(1 - book.error, 0.05))
-            prefix = 4 if width >= 4 else 2 if width >= 2 else 1
-            chosen.append(Segment(int(starts[i]), int(lengths[i]), width, prefix, float(sigma[i]), weight, book))
+            chosen.append(Segment(int(starts[i]), int(lengths[i]), width, prefix_bits(width), float(sigma[i]), weight, book))
         total = max(float(energy.sum()), 1e-300)
         predicted = float((errors[np.arange(len(widths)), widths] * energy).sum()) / total
-        return chosen, (predicted, _flat_error(self.bits) / max(predicted, 1e-300))
+        return chosen, widths, (predicted, _flat_error(self.bits) / max(predicted, 1e-300))
 
     def _books(self, rows: np.ndarray, size: np.ndarray, within: slice, sigma: float) -> list[Codebook]:
         """Codebooks of 1..8 bits for one segment."""
@@ -239,6 +247,17 @@ class SAQ(Quantizer):
             raise ValueError("the plan is incomplete")
         self.transform = frame_of(dim, arrays)
         self.codec = codec_of(self.transform.padded, arrays, "scaled", True, _lead(arrays))
+
+
+def _turn(lengths: np.ndarray, dim: int, rng: np.random.Generator) -> np.ndarray:
+    """Random rotations inside segments, float64 (wide, wide). Coordinates from `dim` on are padding and stay zero."""
+    wide = int(lengths.sum())
+    turn = np.eye(wide)
+    for begin, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
+        real = min(int(length), dim - int(begin))
+        if real > 0:
+            turn[begin : begin + real, begin : begin + real] = random_orthogonal(real, rng)
+    return turn
 
 
 def _tall(matrix: np.ndarray, rows: int) -> np.ndarray:

@@ -61,7 +61,13 @@ def codec_of(dim: int, arrays: Mapping[str, np.ndarray], rule: str, unbiased: bo
     scales = take(arrays, "scales", np.float32, (len(segments), 3))
     levels = take(arrays, "levels", np.float32, (int((2 ** segments[:, 2]).sum()),))
     prefix_levels = take(arrays, "prefix_levels", np.float32, (int((2 ** segments[:, 3]).sum()),))
-    return core.LevelsCodec(dim, segments, scales, levels, prefix_levels, rule, unbiased, lead)
+    profile = take(arrays, "profile", np.float32, (2, dim)) if "profile" in arrays else None
+    return core.LevelsCodec(dim, segments, scales, levels, prefix_levels, profile, rule, unbiased, lead)
+
+
+def prefix_bits(bits: int) -> int:
+    """How many of a coordinate's bits a block holds where scanning more bytes pays: 4 of 4 and more, else 2, else 1."""
+    return 4 if bits >= 4 else 2 if bits >= 2 else 1
 
 
 def code_bytes(dims: int, bits: int) -> int:
