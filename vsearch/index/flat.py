@@ -201,9 +201,7 @@ class Flat(Index):
         index._dim = dim
         index._offset = check_choice("offset", meta["offset"], (0.0, UNSIGNED_OFFSET))
         if quantizer is not None:
-            index._core = IvfCore.from_arrays(
-                index.metric, dim, meta["quantizer"], index.seed, n, arrays, compact=True
-            )
+            index._core = IvfCore.from_arrays(index.metric, dim, meta["quantizer"], index.seed, n, arrays, compact=True)
             index._scan = index._core.scan
             if len(index._core.centroids) != 1:
                 raise ValueError("a flat index has one list")

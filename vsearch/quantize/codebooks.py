@@ -38,7 +38,7 @@ class Codebook:
     @property
     def bits(self) -> int:
         """Bits of an index."""
-        return int(len(self.levels)).bit_length() - 1
+        return len(self.levels).bit_length() - 1
 
     @property
     def kappa(self) -> float:

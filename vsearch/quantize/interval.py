@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vsearch._validate import check_flag, check_choice, check_int
+from vsearch._validate import check_choice, check_flag, check_int
 from vsearch.errors import ParameterError
 from vsearch.quantize.base import ADD, RESCALE, SHIFT, Quantizer, check_dim, padded
 from vsearch.quantize.codebooks import two_level, uniform
@@ -89,7 +89,9 @@ class LVQ(_Interval):
         self.bits = check_int("bits", bits, 1, 8)
         self.residual_bits = check_int("residual_bits", residual_bits, 0, 7)
         if self.bits + self.residual_bits > 8:
-            raise ParameterError(f"`residual_bits` must be at most {8 - self.bits} at {bits} bits; got {residual_bits}.")
+            raise ParameterError(
+                f"`residual_bits` must be at most {8 - self.bits} at {bits} bits; got {residual_bits}."
+            )
         self.unbiased = check_flag("unbiased", unbiased)
         self.rotation = check_choice("rotation", rotation, ROTATIONS)
         self.seed = check_int("seed", seed, 0, 2**63 - 1)

@@ -161,7 +161,11 @@ class TurboQuant(Quantizer):
         if self.mode == "prod":
             wide = padded(dim)
             self.sketch = arrays["sketch"]
-            if self.sketch.shape != (wide, wide) or self.sketch.dtype != np.float32 or self.transform.padded != 2 * wide:
+            if (
+                self.sketch.shape != (wide, wide)
+                or self.sketch.dtype != np.float32
+                or self.transform.padded != 2 * wide
+            ):
                 raise ValueError("the sketch is not of this dimension")
 
     def encode_residuals(

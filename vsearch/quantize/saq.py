@@ -208,7 +208,9 @@ class SAQ(Quantizer):
         sigma = np.sqrt(np.maximum(energy / lengths, 1e-30))
         rows = Z[:: max(1, len(Z) * self.block // LEVEL_VALUES)]
         size = np.sqrt(((rows / np.repeat(sigma, lengths)) ** 2).mean(axis=1, keepdims=True))
-        books = [self._books(rows, size, slice(s, s + n), scale) for s, n, scale in zip(starts, lengths, sigma, strict=True)]
+        books = [
+            self._books(rows, size, slice(s, s + n), scale) for s, n, scale in zip(starts, lengths, sigma, strict=True)
+        ]
         errors = np.array([[1.0] + [book.error for book in each] for each in books])
         costs = error_table(energy, seen, lengths, errors, self.objective)
         widths = allocate(costs, lengths, self.bits * dim)
@@ -221,7 +223,9 @@ class SAQ(Quantizer):
             # A level stands for more than itself: codes of few bits are short of what they code by their own error, and
             # a shortfall that differs between segments would turn the vector.
             weight = float(sigma[i] / max(1 - book.error, 0.05))
-            chosen.append(Segment(int(starts[i]), int(lengths[i]), width, prefix_bits(width), float(sigma[i]), weight, book))
+            chosen.append(
+                Segment(int(starts[i]), int(lengths[i]), width, prefix_bits(width), float(sigma[i]), weight, book)
+            )
         total = max(float(energy.sum()), 1e-300)
         predicted = float((errors[np.arange(len(widths)), widths] * energy).sum()) / total
         return chosen, widths, (predicted, _flat_error(self.bits) / max(predicted, 1e-300))

@@ -16,7 +16,7 @@ import numpy as np
 from vsearch._validate import MAX_DIM, check_choice, check_flag, check_int
 from vsearch.errors import ParameterError
 from vsearch.kernels import core
-from vsearch.quantize.grid import random_signs
+from vsearch.quantize.base import random_signs
 from vsearch.quantize.moments import mean_of
 from vsearch.quantize.transform_base import (
     MAX_SEED,
