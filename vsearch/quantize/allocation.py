@@ -1,7 +1,8 @@
-"""Bits for segments: the plan with the least error at a budget, by dynamic programming (SAQ, arXiv 2509.12086, section 3).
+"""Bits for segments: the plan with the least error at a budget, by dynamic programming (SAQ, arXiv 2509.12086, section
+3).
 
-Each block of coordinates may have 0..8 bits, at an error that depends on the objective; the plan picks one width for each
-block so that the sum of errors is least and the bits fit. Blocks are taken in the order of the principal axes.
+Each block of coordinates may have 0..8 bits, at an error that depends on the objective; the plan picks one width for
+each block so that the sum of errors is least and the bits fit. Blocks are taken in the order of the principal axes.
 """
 
 from __future__ import annotations

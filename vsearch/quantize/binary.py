@@ -1,9 +1,9 @@
 """Binary codes: signs, ITQ, and recurrent binary embeddings without a network.
 
-The recurrent code of BEBR (arXiv 2302.08714) adds residual signs at half weight in every round, b_t = b_{t-1} + 2^-t r_t.
-b_u 2^u is an odd integer in [-(2^{u+1} - 1), 2^{u+1} - 1]: a recurrent code of u + 1 rounds *is* a uniform code of u + 1 bits
-in a learnt basis. So the basis is fitted to the data by ITQ, the grid point is the one nearest in angle, and both
-estimators of the grid family serve.
+The recurrent code of BEBR (arXiv 2302.08714) adds residual signs at half weight in every round, b_t = b_{t-1} + 2^-t
+r_t. b_u 2^u is an odd integer in [-(2^{u+1} - 1), 2^{u+1} - 1]: a recurrent code of u + 1 rounds *is* a uniform code of
+u + 1 bits in a learnt basis. So the basis is fitted to the data by ITQ, the grid point is the one nearest in angle, and
+both estimators of the grid family serve.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Binary(Quantizer):
         odd = 2 * levels.astype(np.float32) - np.float32(2**self.bits_per_dim - 1)
         full = codes.compact.read(codes.factors)
         norm2 = np.einsum("ij,ij->i", odd, odd)
-        # add = |o|^2 and -rescale/2 = S = |o|^2/<o, y> with y = odd/2: the least-squares scale of odd is <o, y>/(2|y|^2).
+        # add = |o|^2, -rescale/2 = S = |o|^2/<o, y>, y = odd/2: the least-squares scale of odd is <o, y>/(2|y|^2).
         s = -full[:, 1] / 2
         scale = np.divide(2 * full[:, 0], s * norm2, out=np.zeros_like(s), where=s * norm2 != 0)
         return odd, scale, scale**2 * norm2

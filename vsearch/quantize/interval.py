@@ -1,7 +1,7 @@
 """Codes between the two ends of each vector: LVQ, and Lucene's optimised scalar quantisation.
 
-The interval is the vector's own, so its middle is a third factor beside add and rescale, and no rotation is needed where
-the coordinates are alike.
+The interval is the vector's own, so its middle is a third factor beside add and rescale, and no rotation is needed
+where the coordinates are alike.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """SAQ: principal axes, and as many bits for each segment of them as its variance deserves.
 
 Vectors are turned to their principal axes and cut into segments; each segment is rotated at random, gets its own number
-of bits by dynamic programming and its own levels (SAQ, SIGMOD 2026, arXiv 2509.12086). One scale for each vector, chosen
-with the code so that their angle is least, serves all segments: 4 bytes of factors in place of the paper's 8 for each
-segment.
+of bits by dynamic programming and its own levels (SAQ, SIGMOD 2026, arXiv 2509.12086). One scale for each vector,
+chosen with the code so that their angle is least, serves all segments: 4 bytes of factors in place of the paper's 8 for
+each segment.
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ class SAQ(Quantizer):
         return matrices(*maps) | describe(segments) | plan | {"profile": profile}
 
     def _profile(self, segments: list[Segment], Z: np.ndarray) -> np.ndarray:
-        """Mean squared error of each coordinate over its mean, of the symbols and of the whole code, float32 (2, wide)."""
+        """Mean squared error of each coordinate over its mean, of the symbols and of the whole code, float32 (2,
+        wide)."""
         energy = (Z.astype(np.float64) ** 2).mean(axis=0)
         profile = np.stack([energy, energy])
         for s in segments:
