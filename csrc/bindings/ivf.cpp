@@ -55,13 +55,14 @@ public:
         }
         if (compact_) {
             const auto table = py::cast<Array<float>>(compact);
-            require(table.ndim() == 1 && rows_of(table) == 10 && rows_of(centroids_) == 1, "compact: wrong shape");
-            std::copy(table.data(), table.data() + 3, a.compact.scale);
-            std::copy(table.data() + 3, table.data() + 6, a.compact.constant);
+            require(table.ndim() == 1 && rows_of(table) == 11 && rows_of(centroids_) == 1, "compact: wrong shape");
+            std::copy(table.data(), table.data() + 3, a.compact.low);
+            std::copy(table.data() + 3, table.data() + 6, a.compact.step);
             a.compact.ratio = table.data()[6];
             a.compact.root = table.data()[7];
             a.compact.norm2 = table.data()[8];
             a.compact.norm2_add = table.data()[9];
+            a.compact.wobble = table.data()[10];
         }
         if (!rows.is_none()) {
             const auto data = py::cast<py::array>(rows);

@@ -31,6 +31,10 @@ inline void prefetch(const void* p) {
 #endif
 }
 
+void read_column(const std::uint16_t* stored, float low, float step, float* out) {
+    for (std::size_t v = 0; v < kBlock; ++v) out[v] = low + step * static_cast<float>(stored[v]);
+}
+
 // The lanes of a block that hold a vector, and that the filter lets through.
 std::uint32_t live_lanes(const std::uint32_t* slots, std::size_t count, const std::uint8_t* filter) {
     const std::uint32_t filled = count >= kBlock ? ~0u : (1u << count) - 1u;
@@ -134,7 +138,7 @@ void IvfScan::prepare(const float* query, Workspace& w) const {
 // What one list adds to the estimates of its codes. For ip <c + mean, q> is assembled from the centred parts.
 IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const {
     const auto margin = [&](float spread, float noise) { return epsilon * std::sqrt(spread * spread * distance2 + noise * noise); };
-    ListTerms t{distance2, 0.0f, 0.0f, 0.0f, 0.0f};
+    ListTerms t{distance2, 0.0f, 1.0f + epsilon * arrays_.compact.wobble, 0.0f, 0.0f, 0.0f};
     if (codec_ != nullptr) {
         const float first_spread = arrays_.first_spread * w.query->first_tilt();
         t.first_margin = margin(first_spread, w.query->first_noise());
@@ -183,9 +187,9 @@ IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) 
         const CompactFactors& c = arrays_.compact;
         const auto widen = [&](std::size_t i) {
             if (column_[i] >= 0)
-                kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[i])), kBlock, c.scale[i], w.factors[i]);
+                read_column(reinterpret_cast<const std::uint16_t*>(layout_.column(block, static_cast<std::size_t>(column_[i]))), c.low[i], c.step[i], w.factors[i]);
             else
-                std::fill(w.factors[i], w.factors[i] + kBlock, c.constant[i]);
+                std::fill(w.factors[i], w.factors[i] + kBlock, c.low[i]);
         };
         widen(0);
         if (c.root != 0) {
@@ -202,7 +206,8 @@ IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) 
     if (column_[2] >= 0) {  // a grid that is not centred on zero: its constant joins `add`
         const float* shift = w.factors[2];
         if (compact_)
-            kernels().widen_f16(layout_.column(block, static_cast<std::size_t>(column_[2])), kBlock, arrays_.compact.scale[2], w.factors[2]);
+            read_column(reinterpret_cast<const std::uint16_t*>(layout_.column(block, static_cast<std::size_t>(column_[2]))), arrays_.compact.low[2],
+                        arrays_.compact.step[2], w.factors[2]);
         else
             shift = layout_.floats(block, static_cast<std::size_t>(column_[2]));
         for (std::size_t v = 0; v < kBlock; ++v) w.factors[0][v] = add[v] + w.query->sum() * shift[v];
@@ -215,11 +220,11 @@ IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) 
 Factors IvfScan::full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const {
     float out[3] = {0, 0, 0};
     for (int i = 0; i < 3; ++i) {
-        if (compact_) out[i] = arrays_.compact.constant[i];
+        if (compact_) out[i] = arrays_.compact.low[i];
         if (column_[i] < 0) continue;
         const auto at = static_cast<std::size_t>(column_[i]);
         if (compact_)
-            kernels().widen_f16(layout_.column(block, at) + lane * sizeof(std::uint16_t), 1, arrays_.compact.scale[i], &out[i]);
+            out[i] += arrays_.compact.step[i] * static_cast<float>(reinterpret_cast<const std::uint16_t*>(layout_.column(block, at))[lane]);
         else if (factor_bytes_ > 0)
             std::memcpy(&out[i], arrays_.extra + slot * extra_stride_ + at * sizeof(float), sizeof(float));
         else
@@ -243,8 +248,11 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
     const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
     const PreparedQuery& query = *w.query;
     const float low = terms.base - terms.slack;
-    const float offset = query.offset() + terms.first_margin;  // rescale is negative: this lowers the estimate
-    const float lead_offset = query.lead_offset() + terms.lead_margin;
+    // rescale is negative: margins lower the estimate. A wrong scale of the symbols matters in proportion to <y, q'>, which is large
+    // for neighbours only; stretching it costs no far vector its exclusion.
+    const float scale = query.scale() * terms.stretch;
+    const float offset = query.offset() * terms.stretch + terms.first_margin;
+    const float lead_offset = query.lead_offset() * terms.stretch + terms.lead_margin;
     float bounds[kBlock];
     w.counters.scanned += size;
     for (std::size_t first = 0; first < size; first += kBlock, block += block_bytes_) {
@@ -258,7 +266,7 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
         const BlockFactors f = factors(block, w);
         const float threshold = w.best.threshold() - low;
         const auto below = [&](std::size_t symbols, float constant) {
-            return live & kernel.fastscan_bound(layout_.codes(block), query.lut(), symbols, f.add, f.rescale, query.scale(), constant, threshold, bounds);
+            return live & kernel.fastscan_bound(layout_.codes(block), query.lut(), symbols, f.add, f.rescale, scale, constant, threshold, bounds);
         };
         // The segments that vary most come first; where they exclude all 32 the others need not be read (arXiv 2509.12086, section 4).
         if (lead > 0 && below(lead, lead_offset) == 0) continue;
@@ -358,8 +366,9 @@ void IvfScan::estimate_slot(std::uint32_t slot, float epsilon, Workspace& w, flo
     std::uint16_t sums[kBlock];
     kernels().fastscan(layout_.codes(block), w.query->lut(), layout_.symbols, sums);
     const BlockFactors f = factors(block, w);
-    first = t.base + f.add[lane] + f.rescale[lane] * (w.query->scale() * static_cast<float>(sums[lane]) + w.query->offset());
-    bound = first + f.rescale[lane] * t.first_margin;
+    const float dot = w.query->scale() * static_cast<float>(sums[lane]) + w.query->offset();
+    first = t.base + f.add[lane] + f.rescale[lane] * dot;
+    bound = first + f.rescale[lane] * (t.first_margin + (t.stretch - 1.0f) * dot);
     float rescale = 0;
     full = exact_ ? full_estimate(block, lane, slot, t, w, rescale) : first;
 }

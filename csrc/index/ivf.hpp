@@ -29,15 +29,16 @@
 
 namespace vsearch {
 
-// How the f16 factors of a compact index are read: column i is scale[i] times what is stored. A compact index has one list, whose
-// centroid is the mean, so `add` of a code's symbols is that of the whole code. Their `rescale` is, but for a spread that the bounds
-// know, `ratio` times that of the whole code; or, where |o|^2 can be had from `add` (it is add under l2, and under cosine |x| = 1 gives
+// How the 16-bit factors of a compact index are read: column i is low[i] + step[i] times what is stored. A compact index has one list,
+// whose centroid is the mean, so `add` of a code's symbols is that of the whole code. Their `rescale` is, but for `wobble` (the
+// standard deviation of its relative error), `ratio` times that of the whole code; or, where |o|^2 can be had from `add` (it is add under l2, and under cosine |x| = 1 gives
 // |o|^2 = 1 - |mean|^2 + 2 add), root * |o| with |o|^2 = norm2 + norm2_add * add. `root` 0 chooses the ratio.
 struct CompactFactors {
-    float scale[3] = {1, 1, 1};
-    float constant[3] = {0, 0, 0};  // of columns that are not stored
+    float low[3] = {0, 0, 0};  // the factor itself in columns that are not stored
+    float step[3] = {0, 0, 0};
     float ratio = 1;
     float root = 0, norm2 = 0, norm2_add = 0;
+    float wobble = 0;
 };
 
 struct IvfArrays {
@@ -97,6 +98,7 @@ private:
     struct ListTerms {
         float base;                      // B_q of the estimate
         float slack;                     // what rounding may have added: the bounds of ties must not fail by a last bit
+        float stretch;                                // of <y, q'>, for what a compact index does not know of its scale
         float lead_margin, first_margin, full_margin;  // epsilon standard deviations of <y, q'>, for the bounds
     };
 

@@ -165,20 +165,15 @@ class IvfCore:
             if len(encoded):
                 self.spreads = (1 - share) * self.spreads + share * encoded.spreads.mean(axis=0, dtype=np.float64)
             return encoded.rows(self.columns)
-        growth = self.compact.growth(encoded)
-        if growth.any():
-            self._rescale(growth)
+        wider = self.compact.widened(encoded)
+        if wider is not None:
+            if self.compact.count:
+                narrow = self.compact
+                self.lists.change_factors(lambda stored: wider.store(narrow.read(stored)))
+            self.compact = wider
         self.compact.learn(encoded, coded.norms)
         self.spreads = self.compact.spreads
-        return encoded.symbols, self.compact.store(encoded), encoded.extra
-
-    def _rescale(self, powers: np.ndarray) -> None:
-        """Divides the factors that are stored already by powers of two, for new ones that would not fit."""
-        first = self.compact.count == 0
-        self.compact.grow(powers)
-        if not first:
-            divisor = np.exp2(powers[self.compact.picked]).astype(np.float16)
-            self.lists.change_factors(lambda stored: (stored.view(np.float16) / divisor).view(np.uint8))
+        return encoded.symbols, self.compact.store(encoded.full), encoded.extra
 
     def remove(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         """Takes slots out, and renames those whose rows moved into the holes."""
@@ -297,7 +292,7 @@ class IvfCore:
             "spreads": (np.float64, (2,)),
         }
         if made.is_compact:
-            expected["compact"] = (np.float32, (10,))
+            expected["compact"] = (np.float32, (11,))
         if made.extra_stride:
             expected["extra"] = (np.uint8, (n, made.extra_stride))
         for name, (dtype, shape) in expected.items():

@@ -228,14 +228,13 @@ class Quantizer(ABC):
         lists = np.zeros(len(X), dtype=np.uint32)
         encoded = self.encode_residuals(transformed, lists, origin, self.transformed_mean, "l2", threads)
         compact = self.compact("l2")
-        compact.grow(compact.growth(encoded))
+        compact = compact.widened(encoded) or compact
         compact.learn(encoded, np.sqrt(np.einsum("ij,ij->i", transformed, transformed)))
-        return Codes(encoded.symbols, encoded.extra, compact.store(encoded), compact)
+        return Codes(encoded.symbols, encoded.extra, compact.store(encoded.full), compact)
 
     def compact(self, metric: str, mean_norm2: float = 0.0) -> CompactFactors:
         """Empty compact factors of this quantizer; `mean_norm2` is the squared length of the mean of unit vectors."""
-        constant = np.asarray(self.constants(metric), dtype=np.float32)
-        made = CompactFactors(self.columns(metric), constant=constant)
+        made = CompactFactors(self.columns(metric), low=np.asarray(self.constants(metric), dtype=np.float32))
         if made.columns & ADD and metric != "ip" and not self._add_is_of_code:
             made.norm2, made.norm2_add = (0.0, 1.0) if metric == "l2" else (1.0 - mean_norm2, 2.0)
         return made

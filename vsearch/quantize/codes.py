@@ -7,13 +7,15 @@ set in 16 bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 ADD, RESCALE, SHIFT = 1, 2, 4
 """Bits of a set of columns; columns are stored in this order."""
-HEADROOM = 8  # powers of two between the largest factor seen and the largest that f16 holds
+STEPS = 65535
+SLACK = 0.25
+"""Of the range of factors seen first, left free on either side for those that come later."""
 
 
 @dataclass
@@ -49,25 +51,29 @@ class Encoded:
 
 @dataclass
 class CompactFactors:
-    """Factors of whole codes in f16: column i holds the factor divided by `scale[i]`, a power of two.
+    """Factors of whole codes in 16 bits: column i holds u for the factor low[i] + step[i] u.
+
+    Factors of one set of vectors are alike, so equal steps over their range are some 30 times finer than f16.
 
     Attributes
     ----------
-    columns : which are stored (ADD, RESCALE, SHIFT); the others are `constant`
-    scale, constant : float32 (3,)
+    columns : which are stored (ADD, RESCALE, SHIFT); of the others `low` is the factor
+    low, step : float32 (3,)
     norm2, norm2_add : |o|^2 = norm2 + norm2_add * add, where it can be had so; norm2_add = 0 where not
     ratio : rescale of the symbols' estimate over rescale of the whole code's, on average
     root : rescale of the symbols' estimate over |o|, on average; 0 where `ratio` is nearer
-    spreads : the mean error spreads, the first one with what using a mean ratio adds
+    wobble : standard deviation of the relative error of rescale by ratio or root
+    spreads : the mean error spreads
     """
 
     columns: int
-    scale: np.ndarray = field(default_factory=lambda: np.ones(3, dtype=np.float32))
-    constant: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.float32))
+    low: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.float32))
+    step: np.ndarray = field(default_factory=lambda: np.zeros(3, dtype=np.float32))
     norm2: float = 0.0
     norm2_add: float = 0.0
     ratio: float = 1.0
     root: float = 0.0
+    wobble: float = 0.0
     spreads: np.ndarray = field(default_factory=lambda: np.zeros(2))
     count: int = 0
 
@@ -77,18 +83,35 @@ class CompactFactors:
         return [i for i in range(3) if self.columns >> i & 1]
 
     def as_array(self) -> np.ndarray:
-        """What the scan takes: float32 (10,)."""
-        rest = [self.ratio, self.root, self.norm2, self.norm2_add]
-        return np.concatenate([self.scale, self.constant, rest]).astype(np.float32)
+        """What the scan takes: float32 (11,)."""
+        rest = [self.ratio, self.root, self.norm2, self.norm2_add, self.wobble]
+        return np.concatenate([self.low, self.step, rest]).astype(np.float32)
 
-    def growth(self, encoded: Encoded) -> np.ndarray:
-        """Powers of two, int (3,), by which the scales must grow before these codes fit."""
-        largest = np.abs(encoded.full).max(axis=0, initial=0.0).astype(np.float64)
-        if self.count == 0:
-            wanted = np.where(largest > 0, np.ceil(np.log2(np.where(largest > 0, largest, 1.0))) - 15 + HEADROOM, 0.0)
-            return wanted.astype(int)
-        over = largest / (65504.0 * self.scale.astype(np.float64))
-        return np.where(over > 1, np.ceil(np.log2(np.maximum(over, 1.0))) + HEADROOM / 2, 0.0).astype(int)
+    def restore(self, array: np.ndarray, spreads: np.ndarray, count: int) -> None:
+        """Takes what `as_array` gave, with the spreads and number of vectors that belong to it."""
+        if not (array[3:6] >= 0).all() or array[10] < 0:
+            raise ValueError("the steps of compact factors are negative")
+        self.low, self.step, self.spreads, self.count = array[:3].copy(), array[3:6].copy(), spreads, count
+        self.ratio, self.root, self.norm2, self.norm2_add, self.wobble = (float(x) for x in array[6:])
+
+    def widened(self, encoded: Encoded) -> CompactFactors | None:
+        """These with room for more codes, None where there is room already."""
+        if not len(encoded) or not self.picked:
+            return None
+        least, most = encoded.full.min(axis=0).astype(np.float64), encoded.full.max(axis=0).astype(np.float64)
+        low, high = self.low.astype(np.float64), self.low + STEPS * self.step.astype(np.float64)
+        fits = (least >= low) & (most <= high)
+        if self.count and fits[self.picked].all():
+            return None
+        if self.count:
+            least, most = np.minimum(least, low), np.maximum(most, high)
+        slack = SLACK * (most - least) + 1e-6 * np.abs(most) + 1e-30
+        wide = replace(self, low=self.low.copy(), step=self.step.copy())
+        for i in self.picked:
+            if not fits[i] or not self.count:
+                wide.low[i] = least[i] - slack[i]
+                wide.step[i] = (most[i] - least[i] + 2 * slack[i]) / (STEPS - 1)
+        return wide
 
     def learn(self, encoded: Encoded, norms: np.ndarray) -> None:
         """Takes the ratio and the spreads of these codes into the means; `norms` are the lengths of their residuals."""
@@ -97,7 +120,6 @@ class CompactFactors:
         first, full = encoded.first[:, 1].astype(np.float64), encoded.full[:, 1].astype(np.float64)
         usable = (full != 0) & (first != 0)
         weight = len(encoded) / (self.count + len(encoded))
-        wrong = np.zeros(len(encoded))
         if usable.any():
             to_code, to_norm = first[usable] / full[usable], first[usable] / norms[usable]
             by_norm = self.root != 0
@@ -105,35 +127,24 @@ class CompactFactors:
                 by_norm = self.norm2_add != 0 and _variation(to_norm) < _variation(to_code)
             self.ratio = (1 - weight) * self.ratio + weight * float(to_code.mean())
             self.root = (1 - weight) * self.root + weight * float(to_norm.mean()) if by_norm else 0.0
-            # What a wrong rescale does to an estimate is its relative error times <o, q>, in units of rescale at most
-            # |o| / |rescale| for each unit of |q|.
             error = to_norm / self.root - 1 if by_norm else to_code / self.ratio - 1
-            wrong[usable] = error * 2 * norms[usable] / np.abs(first[usable])
-        seen = np.column_stack([np.hypot(encoded.spreads[:, 0], wrong), encoded.spreads[:, 1]])
-        self.spreads = (1 - weight) * self.spreads + weight * np.sqrt((seen**2).mean(axis=0, dtype=np.float64))
+            self.wobble = (1 - weight) * self.wobble + weight * float(np.sqrt((error**2).mean()))
+        self.spreads = (1 - weight) * self.spreads + weight * encoded.spreads.mean(axis=0, dtype=np.float64)
         self.count += len(encoded)
 
-    def restore(self, array: np.ndarray, spreads: np.ndarray, count: int) -> None:
-        """Takes what `as_array` gave, with the spreads and number of vectors that belong to it."""
-        if not (array[:3] > 0).all() or not (np.log2(array[:3]) == np.rint(np.log2(array[:3]))).all():
-            raise ValueError("the scales of compact factors are no powers of two")
-        self.scale, self.spreads, self.count = array[:3].copy(), spreads, count
-        self.ratio, self.root, self.norm2, self.norm2_add = (float(x) for x in array[6:])
-
-    def grow(self, powers: np.ndarray) -> None:
-        """Multiplies the scales by powers of two."""
-        self.scale = (self.scale * np.exp2(powers)).astype(np.float32)
-
-    def store(self, encoded: Encoded) -> np.ndarray:
-        """Stored factors, uint8 (n, 2 * columns)."""
-        scaled = (encoded.full / self.scale)[:, self.picked]
-        return np.ascontiguousarray(scaled.astype(np.float16)).view(np.uint8).reshape(len(encoded), -1)
+    def store(self, full: np.ndarray) -> np.ndarray:
+        """Stored form of factors (n, 3): uint8 (n, 2 * columns)."""
+        step = np.where(self.step > 0, self.step, 1).astype(np.float64)
+        steps = np.rint((full.astype(np.float64) - self.low) / step)[:, self.picked]
+        stored = np.ascontiguousarray(np.clip(steps, 0, STEPS).astype(np.uint16))
+        return stored.view(np.uint8).reshape(len(full), 2 * len(self.picked))
 
     def read(self, stored: np.ndarray) -> np.ndarray:
         """The factors of stored rows, float32 (n, 3)."""
-        out = np.tile(self.constant, (len(stored), 1))
-        values = np.ascontiguousarray(stored).view(np.float16).reshape(len(stored), -1)
-        out[:, self.picked] = values.astype(np.float32) * self.scale[self.picked]
+        out = np.tile(self.low, (len(stored), 1))
+        if self.picked:
+            steps = np.ascontiguousarray(stored).view(np.uint16).reshape(len(stored), len(self.picked))
+            out[:, self.picked] += self.step[self.picked] * steps.astype(np.float32)
         return out
 
 
@@ -145,7 +156,7 @@ class Codes:
     ----------
     symbols : uint8 (n, symbols / 2)
     extra : uint8 (n, extra_bytes)
-    factors : uint8 (n, 2 * columns), factors in f16
+    factors : uint8 (n, 2 * columns), factors in 16 bits
     compact : how to read them, shared by all
     """
 
