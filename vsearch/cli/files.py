@@ -23,7 +23,7 @@ def build(
     out: Annotated[Path, typer.Argument(help="Where the index goes, such as words.vsx.")],
     index: Annotated[str, typer.Option(help=f"A name such as {EXAMPLES}.")] = "ivf",
     metric: Annotated[str | None, typer.Option(help="l2, ip or cosine; by default what the data set says.")] = None,
-    bits: Annotated[int | None, typer.Option(min=1, max=8, help="RaBitQ bits, as in ivf-rabitq4.")] = None,
+    bits: Annotated[int | None, typer.Option(min=1, max=8, help="Bits of the codes, as in ivf-rabitq4.")] = None,
     lists: Annotated[int | None, typer.Option(min=1, help="Lists of an IVF, as in ivf512.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many vectors.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same index.")] = 0,

@@ -2,7 +2,8 @@
 
     name  = family ["-" quantizer] ["-" numbers]
     family    = "flat" | "ivf" [lists]           ivf512 has 512 lists; plain ivf lets the index choose
-    quantizer = "rabitq" [bits]                  1 bit when not said
+    quantizer = ("rabitq" | "lloydmax" | "saq" | "lvq" | "osq") [bits]
+                                                 rabitq has 1 bit when not said, the others 4
     numbers   = "f32" | "f16" | "bf16" | "int8" | "norefine"
 
 ``numbers`` is what full vectors are kept in: of the whole index without a quantizer, of the refine store with one
@@ -19,12 +20,21 @@ from vsearch.errors import ParameterError
 
 GRAMMAR = re.compile(
     r"(?P<family>flat|ivf(?P<lists>[1-9]\d{0,8})?)"
-    r"(?P<quantizer>-rabitq(?P<bits>\d)?)?"
+    r"(-(?P<codes>rabitq|lloydmax|saq|lvq|osq)(?P<bits>\d)?)?"
     r"(-(?P<numbers>f32|f16|bf16|int8|norefine))?"
 )
 
+#: Quantizers by their names here: the class's, and bits when not said.
+QUANTIZERS = {
+    "rabitq": ("RaBitQ", 1),
+    "lloydmax": ("LloydMax", 4),
+    "saq": ("SAQ", 4),
+    "lvq": ("LVQ", 4),
+    "osq": ("OSQ", 4),
+}
+
 #: For help texts and errors.
-EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16 or ivf-rabitq8-norefine"
+EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16 or ivf-saq4-norefine"
 
 #: What a quantized index refines from when its name does not say: half the bytes of f32, hardly any recall.
 DEFAULT_REFINE = "bf16"
@@ -38,6 +48,7 @@ class IndexSpec:
     lists: int | None = None
     bits: int | None = None
     numbers: str | None = None
+    codes: str = "rabitq"
 
     @classmethod
     def parse(cls, name: str) -> IndexSpec:
@@ -46,16 +57,17 @@ class IndexSpec:
         Examples
         --------
         >>> IndexSpec.parse("ivf512-rabitq4-f16")
-        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16')
+        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16', codes='rabitq')
         """
         found = GRAMMAR.fullmatch(name.strip().lower())
-        if not found or (found["numbers"] == "norefine" and not found["quantizer"]):
+        if not found or (found["numbers"] == "norefine" and not found["codes"]):
             raise ParameterError(f"`index` must be a name such as {EXAMPLES}; got {name!r}.")
         return cls(
             family="ivf" if found["family"].startswith("ivf") else "flat",
             lists=int(found["lists"]) if found["lists"] else None,
-            bits=int(found["bits"] or 1) if found["quantizer"] else None,
+            bits=int(found["bits"] or QUANTIZERS[found["codes"]][1]) if found["codes"] else None,
             numbers=found["numbers"],
+            codes=found["codes"] or "rabitq",
         )
 
     @property
@@ -71,7 +83,7 @@ class IndexSpec:
         if self.lists:
             label += f" {self.lists}"
         if self.bits:
-            label += f" + RaBitQ {self.bits} bit" + ("s" if self.bits > 1 else "")
+            label += f" + {QUANTIZERS[self.codes][0]} {self.bits} bit" + ("s" if self.bits > 1 else "")
         if self.numbers == "norefine":
             return label + ", no refine"
         return label + (f", {self.numbers}" if self.numbers else "")
@@ -97,7 +109,7 @@ class IndexSpec:
 
         options: dict[str, Any] = {"metric": metric, "seed": seed}
         if self.bits is not None:
-            options["quantizer"] = vs.RaBitQ(bits=self.bits)
+            options["quantizer"] = getattr(vs, QUANTIZERS[self.codes][0])(bits=self.bits)
             options["refine"] = None if self.numbers == "norefine" else self.numbers or DEFAULT_REFINE
         elif self.numbers:
             options["dtype"] = self.numbers
