@@ -16,6 +16,7 @@ __all__: list[str] = [
     "Rotation",
     "assign",
     "available_isas",
+    "bin_scores",
     "block_bytes",
     "cpu_features",
     "distances",
@@ -24,20 +25,28 @@ __all__: list[str] = [
     "dot_u7",
     "fastscan",
     "fht",
-    "grid_score",
+    "grid_codes",
+    "grid_scores",
     "hamming",
     "isa",
     "kernel_origins",
+    "level_codes",
+    "level_dot",
+    "level_scores",
     "lookup_tables",
     "pack_planes",
     "popcount_planes",
+    "quantize_i16",
     "rabitq_encode",
     "rabitq_levels",
     "read_all",
     "read_blocks",
+    "rotate_round",
     "select_below",
+    "sign_moments",
     "tile",
     "unit_rows",
+    "unpack_levels",
     "unpack_planes",
     "use_isa",
     "widen",
@@ -110,6 +119,9 @@ def available_isas() -> list[str]:
     Levels that this CPU offers, lowest first.
     """
 
+def bin_scores(
+    x: npt.NDArray[np.float32], w: npt.NDArray[np.float32], scale: float, offset: float, table: npt.NDArray[np.float32]
+) -> tuple[Any, ...]: ...
 def block_bytes(padded: int) -> int: ...
 def cpu_features() -> dict[str, Any]:
     """
@@ -124,7 +136,15 @@ def dot_planes(bits: int, codes: npt.NDArray[np.uint8], query: npt.NDArray[np.in
 def dot_u7(query: npt.NDArray[np.int8], rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
 def fastscan(codes: npt.NDArray[np.uint8], lut: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]: ...
 def fht(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]: ...
-def grid_score(magnitude: npt.NDArray[np.float32], inverse_step: float, top: float) -> tuple[Any, ...]: ...
+def grid_codes(
+    x: npt.NDArray[np.float32],
+    center: npt.NDArray[np.float32],
+    a: npt.NDArray[np.int16],
+    scale: int,
+    shift: int,
+    top: int,
+) -> tuple[Any, ...]: ...
+def grid_scores(a: npt.NDArray[np.int16], scales: npt.NDArray[np.uint16], shift: int, top: int) -> tuple[Any, ...]: ...
 def hamming(query: npt.NDArray[np.uint64], codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]: ...
 def isa() -> str:
     """
@@ -136,9 +156,19 @@ def kernel_origins() -> list[tuple[str, str]]:
     (kernel, unit that installed it) of the table in use.
     """
 
+def level_codes(
+    x: npt.NDArray[np.float32], factor: float, thresholds: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]: ...
+def level_dot(
+    codes: npt.NDArray[np.uint8], levels: npt.NDArray[np.float32], query: npt.NDArray[np.float32]
+) -> float: ...
+def level_scores(
+    values: npt.NDArray[np.int16], thresholds: npt.NDArray[np.int16], levels: npt.NDArray[np.int16]
+) -> tuple[Any, ...]: ...
 def lookup_tables(query: npt.NDArray[np.float32]) -> tuple[Any, ...]: ...
 def pack_planes(bits: int, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]: ...
 def popcount_planes(codes: npt.NDArray[np.uint64], planes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]: ...
+def quantize_i16(x: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.int16]: ...
 def rabitq_encode(
     rotated: npt.NDArray[np.float32],
     assign: npt.NDArray[np.uint32],
@@ -151,7 +181,13 @@ def rabitq_encode(
 def rabitq_levels(signs: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]: ...
 def read_all(array: np.ndarray) -> int: ...
 def read_blocks(blocks: npt.NDArray[np.uint8], padded: int, positions: npt.NDArray[np.int64]) -> tuple[Any, ...]: ...
+def rotate_round(
+    x: npt.NDArray[np.float32], offset: int, span: int, flips: npt.NDArray[np.uint32], scale: float
+) -> npt.NDArray[np.float32]: ...
 def select_below(values: npt.NDArray[np.float32], bound: float) -> npt.NDArray[np.uint32]: ...
+def sign_moments(
+    x: npt.NDArray[np.float32], center: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]
+) -> tuple[Any, ...]: ...
 def tile(
     panel: npt.NDArray[np.float32],
     rows: npt.NDArray[np.float32],
@@ -163,6 +199,9 @@ def unit_rows(vectors: npt.NDArray[np.float32]) -> tuple[Any, ...]:
     (rows scaled to length 1, index of the first zero row or n)
     """
 
+def unpack_levels(
+    symbols: npt.NDArray[np.uint8], column: int, shift: int, extra: npt.NDArray[np.uint8], prefix: int, rest: int
+) -> npt.NDArray[np.uint8]: ...
 def unpack_planes(bits: int, codes: npt.NDArray[np.uint8], dim: int) -> npt.NDArray[np.uint8]: ...
 def use_isa(level: str) -> None:
     """

@@ -99,13 +99,6 @@ Array<float> fht(const Array<float>& x) {
     return out;
 }
 
-py::tuple grid_score(const Array<float>& magnitude, float inverse_step, float top) {
-    require(magnitude.ndim() == 1 && rows_of(magnitude) % kDimMultiple == 0, "grid_score: length must be a multiple of 16");
-    float dot = 0, norm = 0;
-    kernels().grid_score(magnitude.data(), rows_of(magnitude), inverse_step, top, &dot, &norm);
-    return py::make_tuple(dot, norm);
-}
-
 // (table (groups, 16), sum of the negative values, widest range, the table in 8 bits)
 py::tuple lookup_tables(const Array<float>& query) {
     require(query.ndim() == 1 && rows_of(query) % kDimMultiple == 0, "lookup_tables: length must be a multiple of 16");
@@ -128,7 +121,6 @@ void register_codes(py::module_& m) {
     m.def("popcount_planes", &popcount_planes, py::arg("codes"), py::arg("planes"));
     m.def("hamming", &hamming, py::arg("query"), py::arg("codes"));
     m.def("fht", &fht, py::arg("x"));
-    m.def("grid_score", &grid_score, py::arg("magnitude"), py::arg("inverse_step"), py::arg("top"));
     m.def("lookup_tables", &lookup_tables, py::arg("query"));
 }
 

@@ -6,6 +6,7 @@ namespace py = pybind11;
 namespace vsearch::bindings {
 void register_kernels(py::module_& m);
 void register_codes(py::module_& m);
+void register_encode(py::module_& m);
 void register_quantize(py::module_& m);
 void register_flat(py::module_& m);
 void register_ivf(py::module_& m);
@@ -15,6 +16,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.doc() = "vsearch's compiled kernels and index walks";
     vsearch::bindings::register_kernels(m);
     vsearch::bindings::register_codes(m);
+    vsearch::bindings::register_encode(m);
     vsearch::bindings::register_quantize(m);
     vsearch::bindings::register_flat(m);
     vsearch::bindings::register_ivf(m);

@@ -60,9 +60,41 @@ using HammingKernel = void (*)(const std::uint64_t* query, const std::uint64_t* 
 // gives the same bits.
 using FhtKernel = void (*)(float* x, std::size_t n);
 
-// For the grid scale search: m_j = min(floor(a_j * inverse_step), top) + 1/2; returns sum a_j*m_j in *dot and sum m_j^2 in *norm.
-// d a multiple of 16.
-using GridScoreKernel = void (*)(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm);
+// What RaBitQ asks of a residual x, of its list's centre c and of the mean m, d a multiple of 16: sign bits (bit j of the row: x_j > 0) and
+// out = {sum x^2, sum |x|, sum sign(x) c, sum x (c + m), max |x|}. Sums are 16 partial ones folded as a tree, the same in every unit.
+using SignMomentsKernel = void (*)(const float* x, const float* c, const float* mean, std::size_t d, std::uint8_t* signs, float* out);
+
+// out[i] = x[i] * factor rounded to the nearest (ties to even), clamped to +-32767; n a multiple of 16.
+using QuantizeI16Kernel = void (*)(const float* x, std::size_t n, float factor, std::int16_t* out);
+
+// Four grids at once for the search of the best: t_j = min(|a_j| * scale >> (16 + shift), top), dots[i] = sum |a_j| t_j and
+// norms[i] = sum t_j (t_j + 1). Exact; d a multiple of 16, top <= 127.
+using GridScoresKernel = void (*)(const std::int16_t* a, std::size_t d, const std::uint16_t* scales, int shift, int top, std::int64_t* dots, std::int64_t* norms);
+
+// The codes of one such grid: t_j where x_j > 0, else top - t_j; out = {sum |x_j| (t_j + 1/2), sum sign(x_j) c_j (t_j + 1/2)}, folded as above.
+using GridCodesKernel = void (*)(const float* x, const float* c, const std::int16_t* a, std::size_t d, std::uint16_t scale, int shift, int top, std::uint8_t* codes, float* out);
+
+// One round of a Kac rotation: flips signs (bit 31 of flips[j]), transforms the `span` values at `offset` (fht_f32, then times
+// `scale`) and, where span < d, takes (a, b) -> (a + b, a - b) of the two halves. d a multiple of 16, span a power of two >= 16.
+using RotateRoundKernel = void (*)(float* x, std::size_t d, std::size_t offset, std::size_t span, const std::uint32_t* flips, float scale);
+
+// Scores one scale of a table of `count` <= 16 levels: u_j = number of the count - 1 ascending thresholds below v_j,
+// out = {sum w_j y_j, sum y_j^2} with y_j = levels[u_j], |y_j| <= 2047, and w_j = v_j / 16 rounded. Exact; d a multiple of 16, |v_j| <= 32767.
+using LevelScoresKernel = void (*)(const std::int16_t* v, std::size_t d, const std::int16_t* thresholds, const std::int16_t* levels, int count, std::int64_t* out);
+
+// The same for more levels, by a table of `last` + 1 bins: y_j = table[x_j * scale + offset, clamped]; out = {sum w_j y_j, sum y_j^2}, folded.
+using BinScoresKernel = void (*)(const float* x, const float* w, std::size_t d, float scale, float offset, float last, const float* table, float* out);
+
+// codes[j] = number of the ascending thresholds that are below x_j * factor; there are count - 1 of them, count a power of two <= 256, n a
+// multiple of 16.
+using LevelCodesKernel = void (*)(const float* x, std::size_t n, float factor, const float* thresholds, int count, std::uint8_t* codes);
+
+// Puts codes together from symbols, the nibbles symbols[g * stride] >> shift & 15, and `rest` lower bits (quantize/levels.hpp), 16 dims
+// a unit: `prefix` is 1, 2 or 4, so that a unit has 4 * prefix symbols.
+using UnpackLevelsKernel = void (*)(const std::uint8_t* symbols, std::size_t stride, int shift, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes);
+
+// sum levels[codes[j]] * q[j], folded; d a multiple of 16, every code below count.
+using LevelDotKernel = float (*)(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d);
 
 // The 16 subset sums of each group of 4 values, shifted so that the smallest is 0: table[16 g + m] = sum of the x[4g+i] with bit i
 // of m set, minus the sum of the negative ones. *low gets the sum of all negative values, *widest the largest range of a group.
@@ -91,7 +123,16 @@ using QuantizeU8Kernel = void (*)(const float* x, std::size_t n, float factor, f
     X(popcount_planes, BitPlanesKernel)       \
     X(hamming, HammingKernel)                 \
     X(fht_f32, FhtKernel)                     \
-    X(grid_score, GridScoreKernel)            \
+    X(sign_moments, SignMomentsKernel)        \
+    X(quantize_i16, QuantizeI16Kernel)        \
+    X(grid_scores, GridScoresKernel)          \
+    X(grid_codes, GridCodesKernel)            \
+    X(rotate_round, RotateRoundKernel)        \
+    X(level_scores, LevelScoresKernel)        \
+    X(bin_scores, BinScoresKernel)            \
+    X(level_codes, LevelCodesKernel)          \
+    X(unpack_levels, UnpackLevelsKernel)      \
+    X(level_dot, LevelDotKernel)              \
     X(subset_sums, SubsetSumsKernel)          \
     X(quantize_u8, QuantizeU8Kernel)
 

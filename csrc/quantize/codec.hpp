@@ -76,6 +76,7 @@ protected:
 struct EncodeScratch {
     AlignedArray<float> values, y;
     AlignedArray<std::uint8_t> codes;
+    AlignedArray<std::int16_t> small;  // coordinates in 16 bits, for the search of a scale
 };
 
 class Codec {

@@ -48,10 +48,21 @@ struct ResidualMoments {
     double norm2 = 0;            // |o|^2
     double residual_center = 0;  // <o, P(c + mean)>
 
+    ResidualMoments() = default;
     ResidualMoments(const float* residual, const Origin& origin, std::size_t dim);
 };
 
-// Factors for the direction y + t 1 (dim floats), and the spread of its estimates. `scale` is S; 0 asks for the unbiased one.
+// Inner products of the direction y + t 1 of a code.
+struct Direction {
+    double residual_dot = 0;  // with o
+    double center = 0;        // with Pc
+    double norm2 = 0;         // with itself
+};
+
+// Factors for such a direction, whose shift is t, and the spread of its estimates.
+Factors factors_of(const ResidualMoments& moments, const Direction& direction, float t, Metric metric, std::size_t dim, double scale, float* spread);
+
+// The same for the direction y + t 1 (dim floats), and the spread of its estimates. `scale` is S; 0 asks for the unbiased one.
 Factors factors_of(const ResidualMoments& moments, const float* residual, const float* y, float t, const Origin& origin, std::size_t dim,
                    double scale, float* spread);
 

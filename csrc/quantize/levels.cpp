@@ -5,13 +5,17 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "kernels/table.hpp"
 #include "quantize/interval.hpp"
+#include "quantize/planes.hpp"
 
 namespace vsearch {
 namespace {
 
 constexpr std::size_t kUnit = 16;  // dims of an extra word
 constexpr std::size_t kBins = 1024;
+constexpr std::size_t kSmallLevels = 16;
+constexpr float kSmallLevel = 2047.0f, kPeak = 32767.0f;  // largest integers of levels and of values
 constexpr int kCoarseSteps = 7, kFineSteps = 4;
 constexpr float kNarrowest = 0.80f, kWidest = 1.22f;  // of the scale, around the root mean square
 
@@ -28,21 +32,88 @@ void check_segment(const Segment& s, std::size_t dim) {
           "segment scales must be positive");
 }
 
-// Bins reach one mean step beyond the outer levels; nearest() walks on from a bin's level, so its answer does not depend on them.
+// Bins reach one mean step beyond the outer levels.
 void build_bins(LevelsCodec::Part& part) {
     const float low = part.levels.front(), high = part.levels.back();
     const float margin = (high - low) / static_cast<float>(part.levels.size());
     part.bin_scale = static_cast<float>(kBins) / (high - low + 2 * margin);
     part.bin_offset = -(low - margin) * part.bin_scale;
-    part.bins.resize(kBins);
     part.bin_levels.resize(kBins);
     std::size_t u = 0;
     for (std::size_t b = 0; b < kBins; ++b) {
         const float value = (static_cast<float>(b) + 0.5f - part.bin_offset) / part.bin_scale;
-        while (u + 1 < part.levels.size() && value > 0.5f * (part.levels[u] + part.levels[u + 1])) ++u;
-        part.bins[b] = static_cast<std::uint8_t>(u);
+        while (u < part.thresholds.size() && value > part.thresholds[u]) ++u;
         part.bin_levels[b] = part.levels[u];
     }
+}
+
+void build_tables(LevelsCodec::Part& part) {
+    for (std::size_t u = 0; u + 1 < part.levels.size(); ++u) part.thresholds.push_back(0.5f * (part.levels[u] + part.levels[u + 1]));
+    build_bins(part);
+    if (part.levels.size() > kSmallLevels) return;
+    part.small_unit = kSmallLevel / std::max(std::fabs(part.levels.front()), std::fabs(part.levels.back()));
+    for (const float level : part.levels) part.small_levels.push_back(static_cast<std::int16_t>(std::lrint(level * part.small_unit)));
+}
+
+// The cosine of o and y, up to a factor, at any scale. Segments of few levels are scored with integers, where `small` holds `values`
+// times `unit`; the others by bins.
+class ScaleScore {
+public:
+    ScaleScore(const std::vector<LevelsCodec::Part>& parts, const float* values, const float* weighted, const std::int16_t* small, float unit, float g)
+        : parts_(parts), values_(values), weighted_(weighted), small_(small), unit_(unit), g_(g) {}
+
+    // `inverse`: what values are multiplied by before they are coded.
+    double at(float inverse) const {
+        double dot = 0, norm2 = 0;
+        for (const LevelsCodec::Part& part : parts_) {
+            if (part.small())
+                add_small(part, inverse, dot, norm2);
+            else
+                add_bins(part, inverse, dot, norm2);
+        }
+        return norm2 > 0 ? dot / std::sqrt(norm2) : 0.0;
+    }
+
+private:
+    void add_small(const LevelsCodec::Part& part, float inverse, double& dot, double& norm2) const {
+        std::int16_t thresholds[kSmallLevels];
+        const float scale = unit_ / inverse;
+        for (std::size_t k = 0; k < part.thresholds.size(); ++k)
+            thresholds[k] = static_cast<std::int16_t>(std::min(std::max(part.thresholds[k] * scale, -32768.0f), 32767.0f));
+        std::int64_t sums[2];
+        kernels().level_scores(small_ + part.code, part.length, thresholds, part.small_levels.data(), static_cast<int>(part.levels.size()), sums);
+        const double level = part.weight / part.small_unit;
+        dot += static_cast<double>(sums[0]) * level * 16.0 / unit_ * g_ * part.sigma;
+        norm2 += static_cast<double>(sums[1]) * level * level;
+    }
+
+    void add_bins(const LevelsCodec::Part& part, float inverse, double& dot, double& norm2) const {
+        float sums[2];
+        kernels().bin_scores(values_ + part.code, weighted_ + part.code, part.length, part.bin_scale * inverse, part.bin_offset, kBins - 1,
+                             part.bin_levels.data(), sums);
+        dot += sums[0];
+        norm2 += static_cast<double>(part.weight) * part.weight * sums[1];
+    }
+
+    const std::vector<LevelsCodec::Part>& parts_;
+    const float *values_, *weighted_;
+    const std::int16_t* small_;
+    float unit_, g_;
+};
+
+// Sums of eight interleaved parts, so that a compiler can add them side by side.
+double energy_of(const float* values, std::size_t n) {
+    double parts[8] = {};
+    for (std::size_t j = 0; j < n; j += 8)
+        for (std::size_t i = 0; i < 8; ++i) parts[i] += static_cast<double>(values[j + i]) * values[j + i];
+    return ((parts[0] + parts[4]) + (parts[2] + parts[6])) + ((parts[1] + parts[5]) + (parts[3] + parts[7]));
+}
+
+float peak_of(const float* values, std::size_t n) {
+    float parts[8] = {};
+    for (std::size_t j = 0; j < n; j += 8)
+        for (std::size_t i = 0; i < 8; ++i) parts[i] = std::max(parts[i], std::fabs(values[j + i]));
+    return *std::max_element(parts, parts + 8);
 }
 
 }  // namespace
@@ -50,13 +121,6 @@ void build_bins(LevelsCodec::Part& part) {
 std::size_t LevelsCodec::Part::bin(float value) const {
     const float at = value * bin_scale + bin_offset;
     return static_cast<std::size_t>(std::min(std::max(at, 0.0f), static_cast<float>(kBins - 1)));
-}
-
-std::uint8_t LevelsCodec::Part::nearest(float value) const {
-    std::size_t u = bins[bin(value)];
-    while (u + 1 < levels.size() && value > 0.5f * (levels[u] + levels[u + 1])) ++u;
-    while (u > 0 && value < 0.5f * (levels[u - 1] + levels[u])) --u;
-    return static_cast<std::uint8_t>(u);
 }
 
 LevelsCodec::LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, const float* profile, LevelRule rule, bool unbiased,
@@ -74,7 +138,7 @@ LevelsCodec::LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, 
         part.symbol = shape_.symbols;
         part.extra = shape_.extra_bytes;
         part.code = coded_;
-        build_bins(part);
+        build_tables(part);
         shape_.symbols += part.symbols();
         shape_.extra_bytes += s.length * static_cast<std::size_t>(part.rest()) / 8;
         coded_ += s.length;
@@ -95,33 +159,19 @@ EncodedVector LevelsCodec::encode(float* residual, const Origin& origin, EncodeS
     return shape_.shifted ? encode_interval(residual, origin, scratch, symbols, extra) : encode_scaled(residual, origin, scratch, symbols, extra);
 }
 
-// The cosine of o and y (up to |o|) when coordinates are divided by g / inverse before coding.
-float LevelsCodec::cosine_at(const float* values, const float* weighted, float inverse) const {
-    float dot = 0, norm2 = 0;
-    for (const Part& part : parts_) {
-        const float scale = part.bin_scale * inverse, offset = part.bin_offset;
-        const float* level = part.bin_levels.data();
-        float part_dot = 0, part_norm2 = 0;
-        for (std::size_t j = part.code; j < part.code + part.length; ++j) {
-            const float at = std::min(std::max(values[j] * scale + offset, 0.0f), static_cast<float>(kBins - 1));
-            const float y = level[static_cast<std::size_t>(at)];
-            part_dot += weighted[j] * y;
-            part_norm2 += y * y;
-        }
-        dot += part_dot;
-        norm2 += part.weight * part.weight * part_norm2;
-    }
-    return norm2 > 0 ? dot / std::sqrt(norm2) : 0.0f;
-}
-
 // 1/f of the best scale: seven over the range, then four between the neighbours of the best.
-float LevelsCodec::best_scale(const float* values, const float* weighted) const {
-    float best = 1, score = -1;
+float LevelsCodec::best_scale(const float* values, const float* weighted, float g, EncodeScratch& scratch) const {
+    scratch.small.resize(coded_);
+    const float peak = peak_of(values, coded_), unit = peak > 0 ? kPeak / peak : 0.0f;
+    kernels().quantize_i16(values, coded_, unit, scratch.small.data());
+    const ScaleScore score(parts_, values, weighted, scratch.small.data(), unit, g);
+    float best = 1;
+    double highest = -1;
     const auto search = [&](float from, float to, int steps) {
         for (int i = 0; i < steps; ++i) {
             const float inverse = 1.0f / (from + (to - from) * static_cast<float>(i) / static_cast<float>(steps - 1));
-            const float cosine = cosine_at(values, weighted, inverse);
-            if (cosine > score) score = cosine, best = inverse;
+            const double cosine = score.at(inverse);
+            if (cosine > highest) highest = cosine, best = inverse;
         }
     };
     search(kNarrowest, kWidest, kCoarseSteps);
@@ -130,23 +180,25 @@ float LevelsCodec::best_scale(const float* values, const float* weighted) const 
     return best;
 }
 
+void LevelsCodec::choose_codes(const float* values, float factor, EncodeScratch& scratch) const {
+    for (const Part& part : parts_)
+        kernels().level_codes(values + part.code, part.length, factor, part.thresholds.data(), static_cast<int>(part.levels.size()),
+                              scratch.codes.data() + part.code);
+}
+
 EncodedVector LevelsCodec::encode_scaled(const float* residual, const Origin& origin, EncodeScratch& scratch, std::uint8_t* symbols,
                                          std::uint8_t* extra) const {
     float *values = scratch.values.data(), *weighted = values + coded_;
-    double energy = 0;
-    for (const Part& part : parts_)
-        for (std::size_t j = 0; j < part.length; ++j) {
-            const float o = residual[part.begin + j], z = o / part.sigma;
-            values[part.code + j] = z;
-            weighted[part.code + j] = o * part.weight;
-            energy += static_cast<double>(z) * z;
-        }
-    const float g = static_cast<float>(std::sqrt(energy / static_cast<double>(coded_)));
+    for (const Part& part : parts_) {
+        const float *o = residual + part.begin, inverse = 1.0f / part.sigma;
+        for (std::size_t j = 0; j < part.length; ++j) values[part.code + j] = o[j] * inverse;
+        for (std::size_t j = 0; j < part.length; ++j) weighted[part.code + j] = o[j] * part.weight;
+    }
+    const float g = static_cast<float>(std::sqrt(energy_of(values, coded_) / static_cast<double>(coded_)));
     const float unit = g > 0 ? 1.0f / g : 0.0f;
     for (std::size_t j = 0; j < coded_; ++j) values[j] *= unit;
-    const float inverse = rule_ == LevelRule::kScaled && g > 0 ? best_scale(values, weighted) : 1.0f;
-    for (const Part& part : parts_)
-        for (std::size_t j = part.code; j < part.code + part.length; ++j) scratch.codes[j] = part.nearest(values[j] * inverse);
+    const float inverse = rule_ == LevelRule::kScaled && g > 0 ? best_scale(values, weighted, g, scratch) : 1.0f;
+    choose_codes(values, inverse, scratch);
     return finish(residual, origin, scratch, 0.0f, rule_ == LevelRule::kPlain ? g : 0.0, symbols, extra);
 }
 
@@ -156,7 +208,9 @@ EncodedVector LevelsCodec::encode_interval(const float* residual, const Origin& 
     const float* o = residual + part.begin;
     const Interval interval = choose_interval(o, part, rule_);
     const float inverse = interval.step > 0 ? 1.0f / interval.step : 0.0f;
-    for (std::size_t j = 0; j < part.length; ++j) scratch.codes[j] = part.nearest((o[j] - interval.middle) * inverse);
+    float* values = scratch.values.data();
+    for (std::size_t j = 0; j < part.length; ++j) values[j] = o[j] - interval.middle;
+    choose_codes(values, inverse, scratch);
     return finish(residual, origin, scratch, interval.middle * inverse, unbiased_ ? 0.0 : interval.step, symbols, extra);
 }
 
@@ -182,32 +236,32 @@ EncodedVector LevelsCodec::finish(const float* residual, const Origin& origin, E
 }
 
 void LevelsCodec::pack(const std::uint8_t* levels, std::uint8_t* symbols, std::uint8_t* extra) const {
-    std::memset(symbols, 0, symbol_bytes());
-    std::memset(extra, 0, shape_.extra_bytes);
     for (const Part& part : parts_) {
-        const int rest = part.rest();
-        const std::size_t dims = 4 / static_cast<std::size_t>(part.prefix);  // of a symbol
-        for (std::size_t j = 0; j < part.length; ++j) {
-            const unsigned u = levels[part.code + j];
-            const std::size_t g = part.symbol + j / dims;
-            symbols[g / 2] = static_cast<std::uint8_t>(symbols[g / 2] | (u >> rest) << (g % 2 * 4 + j % dims * static_cast<std::size_t>(part.prefix)));
-            std::uint8_t* word = extra + part.extra + j / kUnit * 2 * static_cast<std::size_t>(rest) + j % kUnit / 8;
-            for (int b = 0; b < rest; ++b) word[2 * b] = static_cast<std::uint8_t>(word[2 * b] | (u >> b & 1u) << (j % 8));
+        const int rest = part.rest(), prefix = part.prefix;
+        const std::uint8_t* code = levels + part.code;
+        std::uint8_t* bytes = symbols + part.symbol / 2;
+        if (prefix == 1) {
+            for (std::size_t j = 0; j < part.length; j += 8) bytes[j / 8] = gather_bits(load8(code + j) >> rest);
+        } else if (prefix == 2) {
+            for (std::size_t j = 0; j < part.length; j += 4)
+                bytes[j / 4] = static_cast<std::uint8_t>(code[j] >> rest | code[j + 1] >> rest << 2 | code[j + 2] >> rest << 4 | code[j + 3] >> rest << 6);
+        } else {
+            for (std::size_t j = 0; j < part.length; j += 2) bytes[j / 2] = static_cast<std::uint8_t>(code[j] >> rest | code[j + 1] >> rest << 4);
         }
+        std::uint8_t* word = extra + part.extra;
+        for (std::size_t j = 0; j < part.length; j += kUnit)
+            for (int b = 0; b < rest; ++b, word += 2) {
+                word[0] = gather_bits(load8(code + j) >> b);
+                word[1] = gather_bits(load8(code + j + 8) >> b);
+            }
     }
 }
 
 void LevelsCodec::unpack(const std::uint8_t* symbols, const std::uint8_t* extra, std::uint8_t* levels) const {
     for (const Part& part : parts_) {
-        const int rest = part.rest();
-        const std::size_t dims = 4 / static_cast<std::size_t>(part.prefix);
-        const unsigned mask = (1u << part.prefix) - 1u;
-        for (std::size_t j = 0; j < part.length; ++j) {
-            unsigned u = (symbol_at(symbols, part.symbol + j / dims) >> (j % dims * static_cast<std::size_t>(part.prefix)) & mask) << rest;
-            const std::uint8_t* word = extra + part.extra + j / kUnit * 2 * static_cast<std::size_t>(rest) + j % kUnit / 8;
-            for (int b = 0; b < rest; ++b) u |= (word[2 * b] >> (j % 8) & 1u) << b;
-            levels[part.code + j] = static_cast<std::uint8_t>(u);
-        }
+        AlignedArray<std::uint8_t> single(part.symbols());
+        for (std::size_t g = 0; g < part.symbols(); ++g) single[g] = static_cast<std::uint8_t>(symbol_at(symbols, part.symbol + g));
+        kernels().unpack_levels(single.data(), 1, 0, extra + part.extra, part.prefix, part.rest(), part.length / kUnit, levels + part.code);
     }
 }
 

@@ -51,19 +51,21 @@ public:
     void decode(const std::uint8_t* symbols, const std::uint8_t* extra, float* y) const override;
     std::unique_ptr<PreparedQuery> make_query() const override;
 
-    // A segment, where its bits lie, and a fast way to the level nearest to a value.
+    // A segment, where its bits lie, and its levels as the kernels read them.
     struct Part : Segment {
         std::size_t symbol = 0;  // first symbol
         std::size_t extra = 0;   // first extra byte
         std::size_t code = 0;    // first of the unpacked levels
-        std::vector<std::uint8_t> bins;  // level nearest to the middle of each of kBins bins of values
-        std::vector<float> bin_levels;   // the same as levels
+        std::vector<float> thresholds;   // between neighbouring levels
+        std::vector<float> bin_levels;   // level nearest to the middle of each of kBins bins of values, for scores alone
         float bin_scale = 0, bin_offset = 0;
+        std::vector<std::int16_t> small_levels;  // up to 16 levels as integers of at most 2047, small_unit to one
+        float small_unit = 0;
 
         int rest() const { return bits - prefix; }
         std::size_t symbols() const { return length * static_cast<std::size_t>(prefix) / 4; }
         std::size_t bin(float value) const;
-        std::uint8_t nearest(float value) const;
+        bool small() const { return !small_levels.empty(); }
     };
     const std::vector<Part>& parts() const { return parts_; }
     const std::vector<float>& profile() const { return profile_; }  // empty, or 2 x dim
@@ -73,8 +75,8 @@ private:
     EncodedVector encode_interval(const float* residual, const Origin& origin, EncodeScratch& scratch, std::uint8_t* symbols, std::uint8_t* extra) const;
     EncodedVector finish(const float* residual, const Origin& origin, EncodeScratch& scratch, float t, double scale, std::uint8_t* symbols,
                          std::uint8_t* extra) const;
-    float best_scale(const float* values, const float* weighted) const;
-    float cosine_at(const float* values, const float* weighted, float inverse) const;
+    float best_scale(const float* values, const float* weighted, float g, EncodeScratch& scratch) const;
+    void choose_codes(const float* values, float factor, EncodeScratch& scratch) const;
     void pack(const std::uint8_t* levels, std::uint8_t* symbols, std::uint8_t* extra) const;
 
     std::vector<Part> parts_;

@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::size_t kUnit = 16;  // dims of an extra word
 constexpr float kReach = 1.25f;     // over the root mean square length of a segment's code
+constexpr std::size_t kChunkDims = 512;
+
+bool by_tables(const LevelsCodec::Part& part) { return part.rest() == 0 && part.prefix == 1; }
 
 class LevelsQuery : public PreparedQuery {
 public:
@@ -20,13 +23,14 @@ public:
 
 private:
     float build_part(const LevelsCodec::Part& part, float& widest);
-    float dot_extra(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const;
+    float dot_levels(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const;
+    float dot_symbols(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane) const;
 
     const LevelsCodec& codec_;
     AlignedArray<float> tables_;      // 16 a symbol, the smallest 0
     AlignedArray<float> weighted_;    // weight * q of the coded dims
     AlignedArray<float> steps_;
-    float exact_offset_ = 0;          // of the parts that are all symbols
+    float exact_offset_ = 0;          // of the parts that go by their tables
 };
 
 // The tables of one part; returns what they leave out, the sum of each symbol's smallest entry.
@@ -74,7 +78,7 @@ void LevelsQuery::prepare(const float* q) {
         }
         const float low = build_part(part, widest);
         offset_ += low;
-        if (part.rest() == 0) exact_offset_ += low;
+        if (by_tables(part)) exact_offset_ += low;
         if (part.symbol < shape.lead)
             lead_offset_ += low;
         else
@@ -96,48 +100,39 @@ void LevelsQuery::prepare(const float* q) {
     }
 }
 
-// <y, q'> of a part that has extra bits, 16 dims at a time.
-float LevelsQuery::dot_extra(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
-    const std::size_t byte = lane_byte(lane);
-    const unsigned shift = lane_shift(lane), mask = (1u << part.prefix) - 1u;
-    const auto rest = static_cast<std::size_t>(part.rest());
-    const std::size_t dims = 4 / static_cast<std::size_t>(part.prefix);
-    const std::uint8_t* row = block_codes + part.symbol * 16 + byte;
-    const std::uint8_t* word = extra + part.extra;
-    const float* q = weighted_.data() + part.code;
-    const float* level = part.levels.data();
-    float sums[4] = {0, 0, 0, 0};
-    for (std::size_t unit = 0; unit < part.length; unit += kUnit, word += 2 * rest, q += kUnit) {
-        std::uint8_t u[kUnit];
-        for (std::size_t j = 0; j < kUnit; j += dims, row += 16) {
-            const unsigned symbol = (*row >> shift) & 15u;
-            for (std::size_t i = 0; i < dims; ++i) u[j + i] = static_cast<std::uint8_t>((symbol >> (i * static_cast<std::size_t>(part.prefix)) & mask) << rest);
-        }
-        for (std::size_t b = 0; b < rest; ++b) {
-            const unsigned bits = word[2 * b] | static_cast<unsigned>(word[2 * b + 1]) << 8;
-            for (std::size_t j = 0; j < kUnit; ++j) u[j] = static_cast<std::uint8_t>(u[j] | (bits >> j & 1u) << b);
-        }
-        for (std::size_t j = 0; j < kUnit; j += 4)
-            for (std::size_t i = 0; i < 4; ++i) sums[i] += level[u[j + i]] * q[j + i];
+// <y, q'> of a part by its levels.
+float LevelsQuery::dot_levels(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
+    const int shift = static_cast<int>(lane_shift(lane));
+    const auto rest = static_cast<std::size_t>(part.rest()), prefix = static_cast<std::size_t>(part.prefix);
+    const std::vector<float>& levels = rest > 0 ? part.levels : part.prefix_levels;
+    const std::uint8_t *row = block_codes + part.symbol * 16 + lane_byte(lane), *word = extra + part.extra;
+    std::uint8_t codes[kChunkDims];
+    float total = 0;
+    for (std::size_t begin = 0; begin < part.length; begin += kChunkDims) {
+        const std::size_t dims = std::min(kChunkDims, part.length - begin), count = dims * prefix / 4, units = dims / kUnit;
+        kernels().unpack_levels(row, 16, shift, word, part.prefix, part.rest(), units, codes);
+        total += kernels().level_dot(codes, levels.data(), static_cast<int>(levels.size()), weighted_.data() + part.code + begin, dims);
+        row += count * 16;
+        word += 2 * rest * units;
     }
+    return total;
+}
+
+// The same by its tables, where a symbol is all there is to four dims.
+float LevelsQuery::dot_symbols(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane) const {
+    const unsigned shift = lane_shift(lane);
+    const std::uint8_t* row = block_codes + part.symbol * 16 + lane_byte(lane);
+    const float* table = tables_.data() + part.symbol * 16;
+    float sums[4] = {0, 0, 0, 0};
+    for (std::size_t g = 0; g < part.symbols(); g += 4)  // symbols of a segment are a multiple of 4
+        for (std::size_t i = 0; i < 4; ++i) sums[i] += table[(g + i) * 16 + ((row[(g + i) * 16] >> shift) & 15u)];
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 float LevelsQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
-    const std::size_t byte = lane_byte(lane);
-    const unsigned shift = lane_shift(lane);
     float total = exact_offset_;
-    for (const LevelsCodec::Part& part : codec_.parts()) {
-        if (part.rest() > 0) {
-            total += dot_extra(part, block_codes, lane, extra);
-            continue;
-        }
-        const std::uint8_t* row = block_codes + part.symbol * 16 + byte;
-        const float* table = tables_.data() + part.symbol * 16;
-        float sum = 0;
-        for (std::size_t g = 0; g < part.symbols(); ++g) sum += table[g * 16 + ((row[g * 16] >> shift) & 15u)];
-        total += sum;
-    }
+    for (const LevelsCodec::Part& part : codec_.parts())
+        total += by_tables(part) ? dot_symbols(part, block_codes, lane) : dot_levels(part, block_codes, lane, extra);
     return total;
 }
 

@@ -37,34 +37,73 @@ inline void for_each_plane(int bits, Visit visit) {
     }
 }
 
-// Packs `dim` values (each < 2^bits); dims beyond `dim` in the last chunk become 0.
-inline void pack_planes(const std::uint8_t* values, std::size_t dim, int bits, std::uint8_t* code) {
-    std::memset(code, 0, plane_bytes(dim, bits));
-    for (std::size_t j = 0; j < dim; ++j) {
-        std::uint8_t* chunk = code + j / kChunk * 8 * static_cast<std::size_t>(bits);
-        const std::size_t r = j % kChunk;
-        for_each_plane(bits, [&](int width, int shift, std::size_t offset) {
-            const std::size_t stride = static_cast<std::size_t>(8 * width);  // bytes of the plane = distance between the dims of a byte
-            const unsigned part = (values[j] >> shift) & ((1u << width) - 1u);
-            const std::size_t byte = width == 1 ? r / 8 : r % stride;
-            const unsigned at = width == 1 ? static_cast<unsigned>(r % 8) : static_cast<unsigned>(r / stride) * static_cast<unsigned>(width);
-            chunk[offset + byte] = static_cast<std::uint8_t>(chunk[offset + byte] | (part << at));
-        });
+// Bytes are moved eight at a time; `mask` keeps bits of a byte's neighbours out.
+inline std::uint64_t load8(const std::uint8_t* bytes) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+inline void store8(std::uint8_t* bytes, std::uint64_t word) { std::memcpy(bytes, &word, sizeof(word)); }
+inline std::uint64_t byte_mask(int width) { return 0x0101010101010101ull * ((1u << width) - 1u); }
+
+// The lowest bit of each of eight bytes, byte 0 first, and back.
+inline std::uint8_t gather_bits(std::uint64_t word) {
+    return static_cast<std::uint8_t>(((word & byte_mask(1)) * 0x0102040810204080ull) >> 56);
+}
+inline std::uint64_t spread_bits(std::uint8_t bits) {
+    const std::uint64_t chosen = (bits * byte_mask(1)) & 0x8040201008040201ull;  // byte i has bit i or nothing
+    return (chosen + byte_mask(7)) >> 7 & byte_mask(1);
+}
+
+// One plane of a chunk of 64 values.
+template <int kWidth>
+inline void pack_plane(const std::uint8_t* values, int shift, std::uint8_t* plane) {
+    if constexpr (kWidth == 1) {
+        for (std::size_t i = 0; i < 8; ++i) plane[i] = gather_bits(load8(values + 8 * i) >> shift);
+    } else {
+        constexpr std::size_t kStride = 8 * kWidth;  // bytes of the plane = distance between the dims of a byte
+        for (std::size_t i = 0; i < kStride; i += 8) {
+            std::uint64_t word = 0;
+            for (std::size_t r = 0; r < kChunk / kStride; ++r) word |= (load8(values + r * kStride + i) >> shift & byte_mask(kWidth)) << (r * kWidth);
+            store8(plane + i, word);
+        }
     }
 }
 
+inline void pack_chunk(const std::uint8_t* values, int bits, std::uint8_t* chunk) {
+    for_each_plane(bits, [&](int width, int shift, std::size_t offset) {
+        if (width == 4)
+            pack_plane<4>(values, shift, chunk + offset);
+        else if (width == 2)
+            pack_plane<2>(values, shift, chunk + offset);
+        else
+            pack_plane<1>(values, shift, chunk + offset);
+    });
+}
+
+// Packs `dim` values (each < 2^bits); dims beyond `dim` in the last chunk become 0.
+inline void pack_planes(const std::uint8_t* values, std::size_t dim, int bits, std::uint8_t* code) {
+    const std::size_t chunk_bytes = 8 * static_cast<std::size_t>(bits), whole = dim / kChunk;
+    for (std::size_t c = 0; c < whole; ++c) pack_chunk(values + c * kChunk, bits, code + c * chunk_bytes);
+    if (dim % kChunk == 0) return;
+    std::uint8_t last[kChunk] = {};
+    std::memcpy(last, values + whole * kChunk, dim % kChunk);
+    pack_chunk(last, bits, code + whole * chunk_bytes);
+}
+
 inline void unpack_planes(const std::uint8_t* code, std::size_t dim, int bits, std::uint8_t* values) {
-    for (std::size_t j = 0; j < dim; ++j) {
-        const std::uint8_t* chunk = code + j / kChunk * 8 * static_cast<std::size_t>(bits);
-        const std::size_t r = j % kChunk;
-        unsigned value = 0;
+    std::uint8_t all[kChunk];
+    for (std::size_t begin = 0; begin < dim; begin += kChunk, code += 8 * bits) {
+        std::memset(all, 0, sizeof(all));
         for_each_plane(bits, [&](int width, int shift, std::size_t offset) {
             const std::size_t stride = static_cast<std::size_t>(8 * width);
-            const std::size_t byte = width == 1 ? r / 8 : r % stride;
-            const unsigned at = width == 1 ? static_cast<unsigned>(r % 8) : static_cast<unsigned>(r / stride) * static_cast<unsigned>(width);
-            value |= ((chunk[offset + byte] >> at) & ((1u << width) - 1u)) << shift;
+            for (std::size_t r = 0; r < kChunk; r += 8) {
+                const std::uint64_t part = width == 1 ? spread_bits(code[offset + r / 8])
+                                                      : load8(code + offset + r % stride) >> (r / stride * static_cast<std::size_t>(width)) & byte_mask(width);
+                store8(all + r, load8(all + r) | part << shift);
+            }
         });
-        values[j] = static_cast<std::uint8_t>(value);
+        std::memcpy(values + begin, all, dim - begin < kChunk ? dim - begin : kChunk);
     }
 }
 

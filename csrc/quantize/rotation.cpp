@@ -64,12 +64,9 @@ void Rotation::transform(std::size_t round, float* x) const {
 void Rotation::apply(const float* x, float* out) const {
     std::memcpy(out, x, dim_ * sizeof(float));
     std::memset(out + dim_, 0, (padded_ - dim_) * sizeof(float));
-    const std::size_t count = rounds(dim_);
-    for (std::size_t round = 0; round < count; ++round) {
-        flip_signs(round, out);
-        transform(round, out);
-        if (span_ != padded_) kac_step(out, padded_ / 2);
-    }
+    const float factor = 1.0f / std::sqrt(static_cast<float>(span_));
+    for (std::size_t round = 0, count = rounds(dim_); round < count; ++round)
+        kernels().rotate_round(out, padded_, round % 2 == 0 ? 0 : padded_ - span_, span_, flips_.data() + round * padded_, factor);
     if (span_ != padded_) scale(out, padded_, 0.25f);  // (1/sqrt 2)^4: the four Kac steps, normalised at once
 }
 

@@ -79,17 +79,6 @@ def test_fht_is_the_hadamard_matrix(isa, rng, size):
 
 
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("top", [1, 3, 7, 127])
-def test_grid_score_agrees_to_the_bit_between_instruction_sets(isa, rng, dim, top):
-    magnitude = np.abs(rng.standard_normal(dim)).astype(np.float32)
-    dot, norm = core.grid_score(magnitude, 1.7, top)
-    level = np.minimum(np.floor(magnitude * np.float32(1.7)), top) + 0.5
-    np.testing.assert_allclose([dot, norm], [magnitude @ level, level @ level], rtol=1e-5)
-    core.use_isa("scalar" if "scalar" in core.available_isas() else isa)
-    assert core.grid_score(magnitude, 1.7, top) == (dot, norm)
-
-
-@pytest.mark.parametrize("dim", DIMS)
 def test_lookup_tables_hold_subset_sums(isa, rng, dim):
     query = rng.standard_normal(dim).astype(np.float32)
     table, low, widest, small = core.lookup_tables(query)

@@ -11,6 +11,7 @@
     numba_walk       the IVF walk                                                index/ivf.cpp
     numba_ivf        its binding                                                 bindings/ivf.cpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
+    numba_encode     the encoder's kernels one by one                            bindings/encode.cpp
     numba_flat       exact search and assignment                                 index/flat.hpp, stream.hpp, tiles.hpp
 
 Importing this compiles nothing; a function compiles at its first call, once for all processes.
@@ -21,6 +22,18 @@ from __future__ import annotations
 from vsearch.kernels.numba_base import Exclusive
 from vsearch.kernels.numba_codes import block_bytes, rabitq_levels, read_blocks, write_blocks
 from vsearch.kernels.numba_distance import distances, unit_rows, widen
+from vsearch.kernels.numba_encode import (
+    bin_scores,
+    grid_codes,
+    grid_scores,
+    level_codes,
+    level_dot,
+    level_scores,
+    quantize_i16,
+    rotate_round,
+    sign_moments,
+    unpack_levels,
+)
 from vsearch.kernels.numba_flat import FlatScan, assign
 from vsearch.kernels.numba_ivf import IvfScan
 from vsearch.kernels.numba_kernels import (
@@ -29,7 +42,6 @@ from vsearch.kernels.numba_kernels import (
     dot_u7,
     fastscan,
     fht,
-    grid_score,
     hamming,
     lookup_tables,
     pack_planes,
@@ -49,6 +61,7 @@ __all__ = [
     "Rotation",
     "assign",
     "available_isas",
+    "bin_scores",
     "block_bytes",
     "cpu_features",
     "distances",
@@ -57,20 +70,28 @@ __all__ = [
     "dot_u7",
     "fastscan",
     "fht",
-    "grid_score",
+    "grid_codes",
+    "grid_scores",
     "hamming",
     "isa",
     "kernel_origins",
+    "level_codes",
+    "level_dot",
+    "level_scores",
     "lookup_tables",
     "pack_planes",
     "popcount_planes",
+    "quantize_i16",
     "rabitq_encode",
     "rabitq_levels",
     "read_all",
     "read_blocks",
+    "rotate_round",
     "select_below",
+    "sign_moments",
     "tile",
     "unit_rows",
+    "unpack_levels",
     "unpack_planes",
     "use_isa",
     "widen",
@@ -98,7 +119,16 @@ KERNELS = (
     "popcount_planes",
     "hamming",
     "fht_f32",
-    "grid_score",
+    "sign_moments",
+    "quantize_i16",
+    "grid_scores",
+    "grid_codes",
+    "rotate_round",
+    "level_scores",
+    "bin_scores",
+    "level_codes",
+    "unpack_levels",
+    "level_dot",
     "subset_sums",
     "quantize_u8",
 )

@@ -15,8 +15,7 @@ from vsearch.kernels.numba_codes import fastscan as scan_blocks
 from vsearch.kernels.numba_codes import pack_planes as pack_code
 from vsearch.kernels.numba_codes import unpack_planes as unpack_code
 from vsearch.kernels.numba_distance import dot_int8
-from vsearch.kernels.numba_rabitq import LANES, ZERO, quantize_u8, subset_sums
-from vsearch.kernels.numba_rabitq import grid_score as score_grid
+from vsearch.kernels.numba_rabitq import ZERO, quantize_u8, subset_sums
 from vsearch.kernels.numba_rotation import DIM_MULTIPLE
 from vsearch.kernels.numba_rotation import fht as transform
 
@@ -107,15 +106,6 @@ def fht(x: np.ndarray) -> np.ndarray:
     for row in out:
         transform(row, 0, len(row))
     return out
-
-
-def grid_score(magnitude: np.ndarray, inverse_step: float, top: float) -> tuple[float, float]:
-    """(<a, m>, |m|^2) of magnitudes a and their grid points m = min(floor(a * inverse_step), top) + 1/2."""
-    magnitude = checked(magnitude, np.float32)
-    require(magnitude.ndim == 1 and len(magnitude) % LANES == 0, "grid_score: length must be a multiple of 16")
-    lanes = np.empty((2, LANES), dtype=np.float32)
-    dot, norm = score_grid(magnitude, np.float32(inverse_step), np.float32(top), lanes)
-    return float(dot), float(norm)
 
 
 def lookup_tables(query: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:

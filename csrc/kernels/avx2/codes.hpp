@@ -226,30 +226,6 @@ void fht_f32(float* x, std::size_t n) {
     }
 }
 
-// Folds 16 partial sums held as lanes 0..7 and 8..15, in the order of scalar::fold16.
-inline float fold16(__m256 low, __m256 high) {
-    const __m256 eight = _mm256_add_ps(low, high);
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
-}
-
-void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
-    const __m256 step8 = _mm256_set1_ps(inverse_step), top8 = _mm256_set1_ps(top), half8 = _mm256_set1_ps(0.5f);
-    __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, norms[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (std::size_t j = 0; j < d; j += 16) {
-        for (std::size_t h = 0; h < 2; ++h) {
-            const __m256 a = _mm256_loadu_ps(magnitude + j + 8 * h);
-            const __m256 scaled = _mm256_min_ps(_mm256_mul_ps(a, step8), top8);
-            const __m256 level = _mm256_add_ps(_mm256_round_ps(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC), half8);
-            dots[h] = _mm256_add_ps(dots[h], _mm256_mul_ps(a, level));
-            norms[h] = _mm256_add_ps(norms[h], _mm256_mul_ps(level, level));
-        }
-    }
-    *dot = fold16(dots[0], dots[1]);
-    *norm = fold16(norms[0], norms[1]);
-}
-
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     const __m256 bit0 = _mm256_castsi256_ps(_mm256_setr_epi32(0, -1, 0, -1, 0, -1, 0, -1));
     const __m256 bit1 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1));
@@ -299,7 +275,6 @@ inline void install_codes(KernelTable& table) {
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
     table.fht_f32 = fht_f32;
-    table.grid_score = grid_score;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -1,8 +1,8 @@
 // Code kernels, AVX-512 (F, BW, DQ, VL). Same results as kernels/scalar/codes.hpp, bit for bit.
 //
 // Twice the width of kernels/avx2/codes.hpp with the same arithmetic; what changes is what fits in a register: four groups
-// of a FastScan block, a whole 64-dim chunk of a plane, the sixteen partial sums of grid_score. The popcounts stay with
-// AVX2 here: one popcnt a cycle beats a nibble table, and vpopcntq has its own unit (popcnt.hpp).
+// of a FastScan block, a whole 64-dim chunk of a plane. The encoder's kernels and the popcounts stay with AVX2 here: one popcnt
+// a cycle beats a nibble table, and vpopcntq has its own unit (popcnt.hpp).
 // Floating-point results use separate multiply and add, never FMA, so that all units agree to the last bit.
 #pragma once
 
@@ -139,28 +139,6 @@ void fht_f32(float* x, std::size_t n) {
     }
 }
 
-// Folds 16 partial sums in the order of scalar::fold16.
-inline float fold16(__m512 sixteen) {
-    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(sixteen), _mm512_extractf32x8_ps(sixteen, 1));
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
-}
-
-void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
-    const __m512 step16 = _mm512_set1_ps(inverse_step), top16 = _mm512_set1_ps(top), half16 = _mm512_set1_ps(0.5f);
-    __m512 dots = _mm512_setzero_ps(), norms = dots;
-    for (std::size_t j = 0; j < d; j += 16) {
-        const __m512 a = _mm512_loadu_ps(magnitude + j);
-        const __m512 scaled = _mm512_min_ps(_mm512_mul_ps(a, step16), top16);
-        const __m512 level = _mm512_add_ps(_mm512_roundscale_ps(scaled, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC), half16);
-        dots = _mm512_add_ps(dots, _mm512_mul_ps(a, level));
-        norms = _mm512_add_ps(norms, _mm512_mul_ps(level, level));
-    }
-    *dot = fold16(dots);
-    *norm = fold16(norms);
-}
-
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     float low_sum = 0, range = 0;
     for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
@@ -200,7 +178,6 @@ inline void install_codes(KernelTable& table) {
     table.fastscan_bound = fastscan_bound;
     table.dot_planes = dot_planes<MultiplyTwice>;
     table.fht_f32 = fht_f32;
-    table.grid_score = grid_score;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -1,6 +1,7 @@
 // The NEON unit: every armv8-a.
 #include "kernels/neon/codes.hpp"
 #include "kernels/neon/distance.hpp"
+#include "kernels/neon/encode.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
@@ -8,6 +9,7 @@ namespace vsearch {
 void install_neon(KernelTable& table) {
     neon::install_distance(table);
     neon::install_codes(table);
+    neon::install_encode(table);
 }
 
 }  // namespace vsearch

@@ -155,29 +155,6 @@ void fht_f32(float* x, std::size_t n) {
     }
 }
 
-// Folds 16 partial sums held as lanes 0..3, 4..7, 8..11 and 12..15, in the order of scalar::fold16.
-inline float fold16(const float32x4_t* lane) {
-    const float32x4_t four = vaddq_f32(vaddq_f32(lane[0], lane[2]), vaddq_f32(lane[1], lane[3]));
-    const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
-    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
-}
-
-void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
-    const float32x4_t step4 = vdupq_n_f32(inverse_step), top4 = vdupq_n_f32(top), half4 = vdupq_n_f32(0.5f);
-    float32x4_t dots[4], norms[4];
-    for (int i = 0; i < 4; ++i) dots[i] = norms[i] = vdupq_n_f32(0);
-    for (std::size_t j = 0; j < d; j += 16) {
-        for (int i = 0; i < 4; ++i) {
-            const float32x4_t a = vld1q_f32(magnitude + j + 4 * i);
-            const float32x4_t level = vaddq_f32(vrndq_f32(vminq_f32(vmulq_f32(a, step4), top4)), half4);
-            dots[i] = vaddq_f32(dots[i], vmulq_f32(a, level));
-            norms[i] = vaddq_f32(norms[i], vmulq_f32(level, level));
-        }
-    }
-    *dot = fold16(dots);
-    *norm = fold16(norms);
-}
-
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     const std::uint32_t odd[4] = {0, ~0u, 0, ~0u}, upper[4] = {0, 0, ~0u, ~0u};
     const uint32x4_t bit0 = vld1q_u32(odd), bit1 = vld1q_u32(upper);
@@ -226,7 +203,6 @@ inline void install_codes(KernelTable& table) {
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
     table.fht_f32 = fht_f32;
-    table.grid_score = grid_score;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -97,25 +97,6 @@ void fht_f32(float* x, std::size_t n) {
     }
 }
 
-// Sixteen partial sums, folded as a tree: the order every unit keeps, so that all units choose the same code.
-float fold16(float* lane) {
-    for (std::size_t width = 8; width > 0; width /= 2)
-        for (std::size_t i = 0; i < width; ++i) lane[i] += lane[i + width];
-    return lane[0];
-}
-
-void grid_score(const float* magnitude, std::size_t d, float inverse_step, float top, float* dot, float* norm) {
-    float dots[16] = {}, norms[16] = {};
-    for (std::size_t j = 0; j < d; ++j) {
-        const float scaled = magnitude[j] * inverse_step;
-        const float level = std::trunc(scaled < top ? scaled : top) + 0.5f;  // magnitudes are >= 0: trunc is floor
-        dots[j % 16] += magnitude[j] * level;
-        norms[j % 16] += level * level;
-    }
-    *dot = fold16(dots);
-    *norm = fold16(norms);
-}
-
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     float low_sum = 0, range = 0;
     for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
@@ -148,7 +129,6 @@ inline void install_codes(KernelTable& table) {
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
     table.fht_f32 = fht_f32;
-    table.grid_score = grid_score;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -152,21 +152,6 @@ TEST(codes_fht_twice_is_n_times_the_identity) {
     }
 }
 
-TEST(codes_grid_score_folds_in_one_order) {
-    for (const Candidate& candidate : candidates()) {
-        for (const std::size_t d : {16, 32, 48, 96, 128, 384, 1536}) {
-            Guarded<float> magnitude(d);
-            fill(magnitude, [] { return std::abs(random_float()); });
-            for (const float top : {0.f, 1.f, 3.f, 127.f}) {
-                float expected[2], got[2];
-                reference().grid_score(magnitude.data(), d, 1.7f, top, &expected[0], &expected[1]);
-                candidate.table.grid_score(magnitude.data(), d, 1.7f, top, &got[0], &got[1]);
-                CHECK_AT(same_bits(got, expected, 2), at(candidate.name, d, static_cast<std::size_t>(top)));
-            }
-        }
-    }
-}
-
 TEST(codes_subset_sums_add_in_one_order) {
     for (const Candidate& candidate : candidates()) {
         for (const std::size_t groups : kGroups) {

@@ -12,33 +12,33 @@ using namespace vsearch;
 using namespace vsearch::test;
 
 TEST(layout_lanes_of_a_block_do_not_touch_each_other) {
-    const BlockLayout layout(48);
+    const BlockLayout layout(12, 2, sizeof(float));
     Guarded<std::uint8_t> codes(layout.code_bytes);
     fill(codes, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
-    std::vector<std::vector<std::uint8_t>> signs(kBlock, std::vector<std::uint8_t>(layout.dim / 8));
+    std::vector<std::vector<std::uint8_t>> signs(kBlock, std::vector<std::uint8_t>(layout.symbols / 2));
     for (std::size_t v = 0; v < kBlock; ++v) {
         fill(signs[v], [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
-        write_lane(codes.data(), layout.groups, v, signs[v].data());
+        write_lane(codes.data(), layout.symbols, v, signs[v].data());
     }
     for (std::size_t v = 0; v < kBlock; ++v) {
-        Guarded<std::uint8_t> read(layout.dim / 8);
-        read_lane(codes.data(), layout.groups, v, read.data());
+        Guarded<std::uint8_t> read(layout.symbols / 2);
+        read_lane(codes.data(), layout.symbols, v, read.data());
         CHECK(same_bits(read.data(), signs[v].data(), read.size()));
     }
 }
 
 TEST(layout_fastscan_reads_the_lanes_that_were_written) {
-    const BlockLayout layout(64);
+    const BlockLayout layout(16, 2, sizeof(float));
     for (const Candidate& candidate : candidates()) {
-        Guarded<std::uint8_t> codes(layout.code_bytes), lut(layout.groups * 16);
+        Guarded<std::uint8_t> codes(layout.code_bytes), lut(layout.symbols * 16);
         for (std::size_t v = 0; v < kBlock; ++v) {  // vector v has its first v bits set
-            std::vector<std::uint8_t> signs(layout.dim / 8);
+            std::vector<std::uint8_t> signs(layout.symbols / 2);
             for (std::size_t j = 0; j < v; ++j) signs[j / 8] = static_cast<std::uint8_t>(signs[j / 8] | 1u << j % 8);
-            write_lane(codes.data(), layout.groups, v, signs.data());
+            write_lane(codes.data(), layout.symbols, v, signs.data());
         }
         for (std::size_t i = 0; i < lut.size(); ++i) lut[i] = static_cast<std::uint8_t>(__builtin_popcount(i % 16));
         Guarded<std::uint16_t> sums(32);
-        candidate.table.fastscan(codes.data(), lut.data(), layout.groups, sums.data());
+        candidate.table.fastscan(codes.data(), lut.data(), layout.symbols, sums.data());
         for (std::size_t v = 0; v < kBlock; ++v) CHECK_AT(sums[v] == v, at(candidate.name, v, sums[v]));
     }
 }

@@ -1,0 +1,266 @@
+// Kernels of level tables, AVX2. Same results as kernels/scalar/encode.hpp, bit for bit.
+//
+// Up to 16 levels are found by comparing with every threshold (compare and subtract, 16 values an instruction) and looked up in
+// registers: vpshufb for 16-bit levels, vpermps for floats (there up to 64 levels). More levels are gathered.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/avx2/encode.hpp"
+#include "kernels/table.hpp"
+
+namespace vsearch::avx2 {
+namespace {
+
+template <int kCount>
+void level_scores_of(const std::int16_t* v, std::size_t d, const std::int16_t* thresholds, const std::int16_t* levels, std::int64_t* out) {
+    __m256i threshold[kCount - 1];
+    for (int k = 0; k + 1 < kCount; ++k) threshold[k] = _mm256_set1_epi16(thresholds[k]);
+    alignas(16) std::uint8_t low[16] = {}, high[16] = {};
+    for (int u = 0; u < kCount; ++u) {
+        low[u] = static_cast<std::uint8_t>(levels[u] & 255);
+        high[u] = static_cast<std::uint8_t>(static_cast<std::uint16_t>(levels[u]) >> 8);
+    }
+    const __m256i low_table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(low)));
+    const __m256i high_table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(high)));
+    const __m256i skip_high = _mm256_set1_epi16(static_cast<short>(0x8000)), skip_low = _mm256_set1_epi16(0x80), sixteenth = _mm256_set1_epi16(2048);
+    out[0] = out[1] = 0;
+    for (std::size_t begin = 0; begin < d; begin += kExact) {
+        __m256i dot = _mm256_setzero_si256(), norm = dot;
+        for (std::size_t j = begin; j < std::min(d, begin + kExact); j += 16) {
+            const __m256i value = load256(v + j);
+            __m256i u = _mm256_setzero_si256();
+            VSEARCH_UNROLL
+            for (int k = 0; k + 1 < kCount; ++k) u = _mm256_sub_epi16(u, _mm256_cmpgt_epi16(value, threshold[k]));
+            const __m256i y = _mm256_or_si256(_mm256_shuffle_epi8(low_table, _mm256_or_si256(u, skip_high)),
+                                              _mm256_shuffle_epi8(high_table, _mm256_or_si256(_mm256_slli_epi16(u, 8), skip_low)));
+            dot = _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_mulhrs_epi16(value, sixteenth), y));
+            norm = _mm256_add_epi32(norm, _mm256_madd_epi16(y, y));
+        }
+        out[0] += sum_exact(dot);
+        out[1] += sum_exact(norm);
+    }
+}
+
+void level_scores(const std::int16_t* v, std::size_t d, const std::int16_t* thresholds, const std::int16_t* levels, int count, std::int64_t* out) {
+    switch (count) {
+        case 2: return level_scores_of<2>(v, d, thresholds, levels, out);
+        case 4: return level_scores_of<4>(v, d, thresholds, levels, out);
+        case 8: return level_scores_of<8>(v, d, thresholds, levels, out);
+        default: return level_scores_of<16>(v, d, thresholds, levels, out);
+    }
+}
+
+void bin_scores(const float* x, const float* w, std::size_t d, float scale, float offset, float last, const float* table, float* out) {
+    const __m256 scale8 = _mm256_set1_ps(scale), offset8 = _mm256_set1_ps(offset), last8 = _mm256_set1_ps(last);
+    __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, norms[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (std::size_t j = 0; j < d; j += 16) {
+        for (std::size_t h = 0; h < 2; ++h) {
+            const __m256 at = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(x + j + 8 * h), scale8), offset8);
+            const __m256 clamped = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()), last8);
+            const __m256 y = _mm256_i32gather_ps(table, _mm256_cvttps_epi32(clamped), 4);
+            dots[h] = _mm256_add_ps(dots[h], _mm256_mul_ps(_mm256_loadu_ps(w + j + 8 * h), y));
+            norms[h] = _mm256_add_ps(norms[h], _mm256_mul_ps(y, y));
+        }
+    }
+    out[0] = fold16(dots);
+    out[1] = fold16(norms);
+}
+
+// By comparing with every threshold, or by halving.
+inline __m256i count_below(__m256 value, const float* thresholds, int count) {
+    __m256i u = _mm256_setzero_si256();
+    if (count <= 16) {
+        for (int k = 0; k + 1 < count; ++k)
+            u = _mm256_sub_epi32(u, _mm256_castps_si256(_mm256_cmp_ps(value, _mm256_broadcast_ss(thresholds + k), _CMP_GT_OQ)));
+        return u;
+    }
+    for (int step = count / 2; step > 0; step /= 2) {
+        const __m256 middle = _mm256_i32gather_ps(thresholds + step - 1, u, 4);
+        const __m256i above = _mm256_castps_si256(_mm256_cmp_ps(value, middle, _CMP_GT_OQ));
+        u = _mm256_add_epi32(u, _mm256_and_si256(above, _mm256_set1_epi32(step)));
+    }
+    return u;
+}
+
+void level_codes(const float* x, std::size_t n, float factor, const float* thresholds, int count, std::uint8_t* codes) {
+    const __m256 factor8 = _mm256_set1_ps(factor);
+    for (std::size_t j = 0; j < n; j += 16) {
+        const __m256i low = count_below(_mm256_mul_ps(_mm256_loadu_ps(x + j), factor8), thresholds, count);
+        const __m256i high = count_below(_mm256_mul_ps(_mm256_loadu_ps(x + j + 8), factor8), thresholds, count);
+        store_bytes(codes + j, to_words(low, high));
+    }
+}
+
+// Bytes 0..15 of a lane: where the bits of the 16 dims of its unit are, the two bytes of a word.
+inline __m256i word_bytes() {
+    return _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+}
+
+// Symbols of a lane in a block: bytes `stride` apart. They are put together in a register, for a load that spans several
+// bytes just stored would wait for all of them.
+struct Symbols {
+    const std::uint8_t* at;
+    std::size_t stride;
+    __m128i shift;
+
+    // Eight in the lower half.
+    __m128i raw8(std::size_t first) const {
+        const std::uint8_t* p = at + first * stride;
+        __m128i low = _mm_cvtsi32_si128(p[0]), high = _mm_cvtsi32_si128(p[stride]);
+        low = _mm_insert_epi8(low, p[2 * stride], 2), high = _mm_insert_epi8(high, p[3 * stride], 2);
+        low = _mm_insert_epi8(low, p[4 * stride], 4), high = _mm_insert_epi8(high, p[5 * stride], 4);
+        low = _mm_insert_epi8(low, p[6 * stride], 6), high = _mm_insert_epi8(high, p[7 * stride], 6);
+        return _mm_or_si128(low, _mm_slli_epi16(high, 8));
+    }
+    __m128i nibbles(__m128i raw) const { return _mm_and_si128(_mm_srl_epi16(raw, shift), _mm_set1_epi8(15)); }
+    __m128i eight(std::size_t first) const { return nibbles(raw8(first)); }
+    __m128i sixteen(std::size_t first) const { return nibbles(_mm_unpacklo_epi64(raw8(first), raw8(first + 8))); }
+};
+
+// The leading bits of two units: of eight nibbles, 16 of two dims, or 32.
+template <int kPrefix>
+inline __m256i leading(const Symbols& symbols, std::size_t first) {
+    if constexpr (kPrefix == 4) {
+        return _mm256_inserti128_si256(_mm256_castsi128_si256(symbols.sixteen(first)), symbols.sixteen(first + 16), 1);
+    } else if constexpr (kPrefix == 2) {
+        const __m256i pair = _mm256_cvtepu8_epi16(symbols.sixteen(first));
+        return _mm256_and_si256(_mm256_or_si256(pair, _mm256_slli_epi16(pair, 6)), _mm256_set1_epi8(3));
+    } else {
+        auto bits = static_cast<std::uint64_t>(_mm_cvtsi128_si64(symbols.eight(first)));
+        bits = (bits | bits >> 4) & 0x00ff00ff00ff00ffull;
+        bits = (bits | bits >> 8) & 0x0000ffff0000ffffull;
+        return _mm256_and_si256(bits_to_bytes(static_cast<std::uint32_t>(bits | bits >> 16)), _mm256_set1_epi8(1));
+    }
+}
+
+// Of one unit, in the lower lane.
+template <int kPrefix>
+inline __m256i leading_one(const Symbols& symbols, std::size_t first) {
+    if constexpr (kPrefix == 4) {
+        return _mm256_castsi128_si256(symbols.sixteen(first));
+    } else if constexpr (kPrefix == 2) {
+        const __m128i pair = _mm_cvtepu8_epi16(symbols.eight(first));
+        return _mm256_castsi128_si256(_mm_and_si128(_mm_or_si128(pair, _mm_slli_epi16(pair, 6)), _mm_set1_epi8(3)));
+    } else {
+        const int shift = _mm_cvtsi128_si32(symbols.shift);
+        std::uint32_t bits = 0;
+        for (std::size_t g = 0; g < 4; ++g) bits |= (static_cast<std::uint32_t>(symbols.at[(first + g) * symbols.stride]) >> shift & 15u) << (4 * g);
+        return _mm256_and_si256(bits_to_bytes(bits), _mm256_set1_epi8(1));
+    }
+}
+
+// Extra words of a unit from byte 0 on, without a byte beyond the last unit's.
+class Words {
+public:
+    Words(const std::uint8_t* extra, std::size_t unit_bytes, std::size_t units) : extra_(extra), unit_bytes_(unit_bytes) {
+        if (unit_bytes * units >= 16) {
+            last_ = extra + unit_bytes * units - 16;
+            return;
+        }
+        for (std::size_t i = 0; i < unit_bytes * units; ++i) few_[i] = extra[i];
+        extra_ = few_;
+        last_ = few_ + 16;
+    }
+    Words(const Words&) = delete;
+    Words& operator=(const Words&) = delete;
+
+    __m128i at(std::size_t unit) const {
+        const std::uint8_t *wanted = extra_ + unit * unit_bytes_, *from = wanted < last_ ? wanted : last_;
+        const __m128i steps = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        const __m128i skip = _mm_set1_epi8(static_cast<char>(wanted - from));
+        return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), _mm_add_epi8(steps, skip));
+    }
+    __m256i two(std::size_t unit) const { return _mm256_inserti128_si256(_mm256_castsi128_si256(at(unit)), at(unit + 1), 1); }
+
+private:
+    const std::uint8_t *extra_, *last_;
+    std::size_t unit_bytes_;
+    std::uint8_t few_[32] = {};
+};
+
+inline __m256i append_bits(__m256i u, __m256i words, int rest) {
+    const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    for (int b = rest; b-- > 0;) {
+        const __m256i bytes = _mm256_shuffle_epi8(words, _mm256_add_epi8(word_bytes(), _mm256_set1_epi8(static_cast<char>(2 * b))));
+        u = _mm256_sub_epi8(_mm256_add_epi8(u, u), _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), select));
+    }
+    return u;
+}
+
+template <int kPrefix>
+void unpack_of(const Symbols& symbols, const std::uint8_t* extra, int rest, std::size_t units, std::uint8_t* codes) {
+    const Words words(extra, 2 * static_cast<std::size_t>(rest), units);
+    std::size_t unit = 0;
+    for (; unit + 2 <= units; unit += 2) {
+        __m256i u = leading<kPrefix>(symbols, unit * 4 * kPrefix);
+        if (rest > 0) u = append_bits(u, words.two(unit), rest);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 16 * unit), u);
+    }
+    if (unit == units) return;
+    const __m256i u = append_bits(leading_one<kPrefix>(symbols, unit * 4 * kPrefix), _mm256_castsi128_si256(words.at(unit)), rest);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * unit), _mm256_castsi256_si128(u));
+}
+
+void unpack_levels(const std::uint8_t* symbols, std::size_t stride, int shift, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes) {
+    const Symbols source{symbols, stride, _mm_cvtsi32_si128(shift)};
+    if (prefix == 1) return unpack_of<1>(source, extra, rest, units, codes);
+    if (prefix == 2) return unpack_of<2>(source, extra, rest, units, codes);
+    unpack_of<4>(source, extra, rest, units, codes);
+}
+
+template <class Lookup>
+inline float dot_by(const std::uint8_t* codes, const float* q, std::size_t d, Lookup look_up) {
+    __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (std::size_t j = 0; j < d; j += 16) {
+        for (std::size_t h = 0; h < 2; ++h) {
+            const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + j + 8 * h)));
+            dots[h] = _mm256_add_ps(dots[h], _mm256_mul_ps(look_up(u), _mm256_loadu_ps(q + j + 8 * h)));
+        }
+    }
+    return fold16(dots);
+}
+
+// Levels in kRegisters registers of eight: all are asked, and bits 3, 4, .. of u choose between pairs (as the sign of a blend's mask).
+template <int kRegisters>
+float dot_in_registers(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d) {
+    alignas(32) float padded[8 * kRegisters] = {};
+    std::copy(levels, levels + count, padded);
+    __m256 table[kRegisters];
+    for (int r = 0; r < kRegisters; ++r) table[r] = _mm256_load_ps(padded + 8 * r);
+    return dot_by(codes, q, d, [&](__m256i u) {
+        __m256 found[kRegisters];
+        VSEARCH_UNROLL
+        for (int r = 0; r < kRegisters; ++r) found[r] = _mm256_permutevar8x32_ps(table[r], u);
+        VSEARCH_UNROLL
+        for (int pairs = kRegisters / 2, bit = 3; pairs > 0; pairs /= 2, ++bit) {
+            const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(u, 31 - bit));
+            VSEARCH_UNROLL
+            for (int r = 0; r < pairs; ++r) found[r] = _mm256_blendv_ps(found[2 * r], found[2 * r + 1], upper);
+        }
+        return found[0];
+    });
+}
+
+float level_dot(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d) {
+    if (count <= 8) return dot_in_registers<1>(codes, levels, count, q, d);
+    if (count <= 16) return dot_in_registers<2>(codes, levels, count, q, d);
+    if (count <= 32) return dot_in_registers<4>(codes, levels, count, q, d);
+    if (count <= 64) return dot_in_registers<8>(codes, levels, count, q, d);
+    return dot_by(codes, q, d, [&](__m256i u) { return _mm256_i32gather_ps(levels, u, 4); });
+}
+
+}  // namespace
+
+inline void install_levels(KernelTable& table) {
+    table.level_scores = level_scores;
+    table.bin_scores = bin_scores;
+    table.level_codes = level_codes;
+    table.unpack_levels = unpack_levels;
+    table.level_dot = level_dot;
+}
+
+}  // namespace vsearch::avx2
