@@ -13,9 +13,8 @@ import numpy as np
 
 ADD, RESCALE, SHIFT = 1, 2, 4
 """Bits of a set of columns; columns are stored in this order."""
-STEPS = 65535
-SLACK = 0.25
-"""Of the range of factors seen first, left free on either side for those that come later."""
+LARGEST = 60000.0
+"""Most that a stored deviation may be, of the 65,504 of f16."""
 
 
 @dataclass
@@ -51,9 +50,10 @@ class Encoded:
 
 @dataclass
 class CompactFactors:
-    """Factors of whole codes in 16 bits: column i holds u for the factor low[i] + step[i] u.
+    """Factors of whole codes in 16 bits: column i holds h in f16 for the factor low[i] + step[i] h.
 
-    Factors of one set of vectors are alike, so equal steps over their range are some 30 times finer than f16.
+    low is the median: factors of one set of vectors are alike, and f16 is some ten times finer for what they differ by
+    than for themselves, and still holds one that is thousands of times larger.
 
     Attributes
     ----------
@@ -98,19 +98,19 @@ class CompactFactors:
         """These with room for more codes, None where there is room already."""
         if not len(encoded) or not self.picked:
             return None
-        least, most = encoded.full.min(axis=0).astype(np.float64), encoded.full.max(axis=0).astype(np.float64)
-        low, high = self.low.astype(np.float64), self.low + STEPS * self.step.astype(np.float64)
-        fits = (least >= low) & (most <= high)
-        if self.count and fits[self.picked].all():
+        full = encoded.full.astype(np.float64)
+        low = np.where(self.count > 0, self.low, np.median(full, axis=0))
+        apart = np.abs(full - low)
+        step = self.step.astype(np.float64)
+        if self.count == 0:
+            step = np.exp2(np.ceil(np.log2(np.maximum(np.median(apart, axis=0), 1e-30))))
+        needed = np.exp2(np.ceil(np.log2(np.maximum(apart.max(axis=0), 1e-30) / LARGEST)))
+        wanted = np.maximum(step, needed)
+        if self.count and (wanted == step)[self.picked].all():
             return None
-        if self.count:
-            least, most = np.minimum(least, low), np.maximum(most, high)
-        slack = SLACK * (most - least) + 1e-6 * np.abs(most) + 1e-30
         wide = replace(self, low=self.low.copy(), step=self.step.copy())
         for i in self.picked:
-            if not fits[i] or not self.count:
-                wide.low[i] = least[i] - slack[i]
-                wide.step[i] = (most[i] - least[i] + 2 * slack[i]) / (STEPS - 1)
+            wide.low[i], wide.step[i] = low[i], wanted[i]
         return wide
 
     def learn(self, encoded: Encoded, norms: np.ndarray) -> None:
@@ -135,16 +135,15 @@ class CompactFactors:
     def store(self, full: np.ndarray) -> np.ndarray:
         """Stored form of factors (n, 3): uint8 (n, 2 * columns)."""
         step = np.where(self.step > 0, self.step, 1).astype(np.float64)
-        steps = np.rint((full.astype(np.float64) - self.low) / step)[:, self.picked]
-        stored = np.ascontiguousarray(np.clip(steps, 0, STEPS).astype(np.uint16))
-        return stored.view(np.uint8).reshape(len(full), 2 * len(self.picked))
+        apart = ((full.astype(np.float64) - self.low) / step)[:, self.picked]
+        return np.ascontiguousarray(apart.astype(np.float16)).view(np.uint8).reshape(len(full), 2 * len(self.picked))
 
     def read(self, stored: np.ndarray) -> np.ndarray:
         """The factors of stored rows, float32 (n, 3)."""
         out = np.tile(self.low, (len(stored), 1))
         if self.picked:
-            steps = np.ascontiguousarray(stored).view(np.uint16).reshape(len(stored), len(self.picked))
-            out[:, self.picked] += self.step[self.picked] * steps.astype(np.float32)
+            apart = np.ascontiguousarray(stored).view(np.float16).reshape(len(stored), len(self.picked))
+            out[:, self.picked] += self.step[self.picked] * apart.astype(np.float32)
         return out
 
 
