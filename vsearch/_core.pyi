@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 __all__: list[str] = [
+    "Codec",
     "Exclusive",
     "FlatScan",
     "IvfScan",
+    "LevelsCodec",
+    "Matrix",
+    "RabitqCodec",
     "Rotation",
+    "Transform",
     "assign",
     "available_isas",
     "bin_scores",
@@ -37,8 +42,6 @@ __all__: list[str] = [
     "pack_planes",
     "popcount_planes",
     "quantize_i16",
-    "rabitq_encode",
-    "rabitq_levels",
     "read_all",
     "read_blocks",
     "rotate_round",
@@ -53,16 +56,64 @@ __all__: list[str] = [
     "write_blocks",
 ]
 
-class Rotation:
-    @staticmethod
-    def sign_bytes(dim: int) -> int: ...
-    def __init__(self, dim: int, signs: npt.NDArray[np.uint8]) -> None: ...
+class Transform:
     def apply(self, x: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float32]: ...
+    def apply_query(self, x: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float32]: ...
     def apply_inverse(self, y: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float32]: ...
     @property
     def dim(self) -> int: ...
     @property
     def padded(self) -> int: ...
+
+class Rotation(Transform):
+    @staticmethod
+    def sign_bytes(dim: int) -> int: ...
+    def __init__(self, dim: int, signs: npt.NDArray[np.uint8]) -> None: ...
+
+class Matrix(Transform):
+    def __init__(
+        self, base: npt.NDArray[np.float32], query: npt.NDArray[np.float32], inverse: npt.NDArray[np.float32]
+    ) -> None: ...
+
+class Codec:
+    def encode(
+        self,
+        transformed: npt.NDArray[np.float32],
+        assign: npt.NDArray[np.uint32],
+        centroids: npt.NDArray[np.float32],
+        mean: npt.NDArray[np.float32],
+        metric: str,
+        threads: int = 1,
+    ) -> dict[str, Any]: ...
+    def unpack(self, symbols: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]: ...
+    def decode(self, symbols: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def symbols(self) -> int: ...
+    @property
+    def extra_bytes(self) -> int: ...
+    @property
+    def lead(self) -> int: ...
+    @property
+    def shifted(self) -> bool: ...
+
+class RabitqCodec(Codec):
+    def __init__(self, dim: int, bits: int) -> None: ...
+
+class LevelsCodec(Codec):
+    def __init__(
+        self,
+        dim: int,
+        segments: npt.NDArray[np.int64],
+        scales: npt.NDArray[np.float32],
+        levels: npt.NDArray[np.float32],
+        prefix_levels: npt.NDArray[np.float32],
+        profile: Any,
+        rule: str,
+        unbiased: bool,
+        lead: int,
+    ) -> None: ...
 
 class Exclusive:
     def __enter__(self) -> None: ...
@@ -78,7 +129,7 @@ class FlatScan:
     def try_search(self, query: Any, k: Any) -> Any: ...
 
 class IvfScan:
-    def __init__(self, metric: str, dim: int, bits: int, signs: npt.NDArray[np.uint8]) -> None: ...
+    def __init__(self, metric: str, transform: Any, codec: Any, compact: bool = False, columns: int = 0) -> None: ...
     def bind(
         self,
         ids: npt.NDArray[np.int64],
@@ -88,8 +139,9 @@ class IvfScan:
         block_list: npt.NDArray[np.uint32],
         position: npt.NDArray[np.uint32],
         extra: Any,
-        sign_spread: float,
+        first_spread: float,
         full_spread: float,
+        compact: Any,
         row_dtype: str,
         rows: Any,
         factors: Any,
@@ -110,6 +162,7 @@ class IvfScan:
         filter: Any,
         matches: int,
     ) -> tuple[Any, ...]: ...
+    def try_search(self, query: Any, k: Any, probes: int, epsilon: float) -> Any: ...
 
 def assign(
     vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32], threads: int = 1
@@ -122,7 +175,7 @@ def available_isas() -> list[str]:
 def bin_scores(
     x: npt.NDArray[np.float32], w: npt.NDArray[np.float32], scale: float, offset: float, table: npt.NDArray[np.float32]
 ) -> tuple[Any, ...]: ...
-def block_bytes(padded: int) -> int: ...
+def block_bytes(symbols: int, columns: int, factor_size: int) -> int: ...
 def cpu_features() -> dict[str, Any]:
     """
     What the CPU and its operating system offer.
@@ -169,18 +222,10 @@ def lookup_tables(query: npt.NDArray[np.float32]) -> tuple[Any, ...]: ...
 def pack_planes(bits: int, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]: ...
 def popcount_planes(codes: npt.NDArray[np.uint64], planes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]: ...
 def quantize_i16(x: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.int16]: ...
-def rabitq_encode(
-    rotated: npt.NDArray[np.float32],
-    assign: npt.NDArray[np.uint32],
-    centroids: npt.NDArray[np.float32],
-    mean: npt.NDArray[np.float32],
-    bits: int,
-    metric: str,
-    threads: int = 1,
-) -> dict[str, Any]: ...
-def rabitq_levels(signs: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]: ...
 def read_all(array: np.ndarray) -> int: ...
-def read_blocks(blocks: npt.NDArray[np.uint8], padded: int, positions: npt.NDArray[np.int64]) -> tuple[Any, ...]: ...
+def read_blocks(
+    blocks: npt.NDArray[np.uint8], symbols: int, columns: int, factor_size: int, positions: npt.NDArray[np.int64]
+) -> tuple[Any, ...]: ...
 def rotate_round(
     x: npt.NDArray[np.float32], offset: int, span: int, flips: npt.NDArray[np.uint32], scale: float
 ) -> npt.NDArray[np.float32]: ...
@@ -211,10 +256,9 @@ def use_isa(level: str) -> None:
 def widen(dtype: str, values: np.ndarray, scale: float = 1.0) -> npt.NDArray[np.float32]: ...
 def write_blocks(
     blocks: npt.NDArray[np.uint8],
-    padded: int,
     positions: npt.NDArray[np.int64],
     slots: npt.NDArray[np.uint32],
-    signs: npt.NDArray[np.uint8],
-    add: npt.NDArray[np.float32],
-    rescale: npt.NDArray[np.float32],
+    symbols: npt.NDArray[np.uint8],
+    factors: npt.NDArray[np.uint8],
+    factor_size: int,
 ) -> None: ...

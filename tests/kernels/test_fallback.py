@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from fallback_lists import levels_codec, matrix, rotation, vectors
 
 from vsearch import kernels
 
@@ -25,16 +26,6 @@ from vsearch.kernels import fallback as twin  # noqa: E402
 DIMS = [1, 3, 16, 17, 31, 33, 64, 96, 100, 128, 200, 384, 768]
 COUNTS = [0, 1, 31, 32, 33, 100]
 BITS = range(1, 9)
-
-
-def vectors(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def random_rotation(dim: int) -> tuple[Any, Any]:
-    """The same rotation by both."""
-    signs = np.random.default_rng(dim).integers(0, 256, core.Rotation.sign_bytes(dim), dtype=np.uint8)
-    return core.Rotation(dim, signs), twin.Rotation(dim, signs)
 
 
 def equal(a: Any, b: Any) -> None:
@@ -101,11 +92,47 @@ BAD_CALLS = {
     "int8 rows without factors": lambda m: m.distances("l2", "int8", vectors(0, 1, 3), np.zeros((2, 3), np.int8)),
     "no centroids": lambda m: m.assign(vectors(0, 2, 3), vectors(0, 0, 3)),
     "nine bits": lambda m: m.pack_planes(9, np.zeros((1, 64), np.uint8)),
-    "position beyond the blocks": lambda m: m.read_blocks(np.zeros((1, 448), np.uint8), 16, np.int64([32])),
-    "blocks of another dimension": lambda m: m.read_blocks(np.zeros((1, 448), np.uint8), 32, np.int64([0])),
-    "list beyond the centroids": lambda m: m.rabitq_encode(
-        vectors(0, 1, 16), np.uint32([1]), vectors(0, 1, 16), vectors(0, 16), 1, "l2"
+    "position beyond the blocks": lambda m: m.read_blocks(np.zeros((1, 448), np.uint8), 4, 2, 4, np.int64([32])),
+    "blocks of another dimension": lambda m: m.read_blocks(np.zeros((1, 448), np.uint8), 8, 2, 4, np.int64([0])),
+    "factors that are not whole": lambda m: m.write_blocks(
+        np.zeros((1, 448), np.uint8), np.int64([0]), np.uint32([0]), np.zeros((1, 2), np.uint8),
+        np.zeros((1, 7), np.uint8), 4,
     ),
+    "list beyond the centroids": lambda m: m.RabitqCodec(16, 1).encode(
+        vectors(0, 1, 16), np.uint32([1]), vectors(0, 1, 16), vectors(0, 16), "l2"
+    ),
+    "bits of no code": lambda m: m.RabitqCodec(16, 9),
+    "dimension that is not padded": lambda m: m.RabitqCodec(17, 1),
+    "codes of another codec": lambda m: m.RabitqCodec(16, 1).unpack(
+        np.zeros((1, 4), np.uint8), np.zeros((1, 0), np.uint8)
+    ),
+    "matrix that is not padded": lambda m: m.Matrix(vectors(0, 15, 3), vectors(0, 15, 3), vectors(0, 3, 15)),
+    "inverse of another shape": lambda m: m.Matrix(vectors(0, 16, 3), vectors(0, 16, 3), vectors(0, 16, 3)),
+    "codec of another dimension": lambda m: m.IvfScan("l2", rotation(m, 33), m.RabitqCodec(32, 1)),
+    "column of no name": lambda m: m.IvfScan("l2", rotation(m, 33), None, False, 8),
+    "rule of no name": lambda m: levels_codec(m, 16, [(0, 16, 1, 1)], "golden"),
+    "segment beyond the dimension": lambda m: levels_codec(m, 16, [(0, 32, 1, 1)]),
+    "segments that overlap": lambda m: levels_codec(m, 32, [(0, 32, 1, 1), (16, 16, 1, 1)]),
+    "segment of a part of a word": lambda m: levels_codec(m, 32, [(0, 24, 1, 1)]),
+    "prefix of three bits": lambda m: levels_codec(m, 32, [(0, 32, 4, 3)]),
+    "prefix longer than the code": lambda m: m.LevelsCodec(
+        16, np.int64([[0, 16, 1, 2]]), np.float32([[1, 1, 1]]), np.float32([-1, 1]), np.float32([-2, -1, 1, 2]),
+        None, "scaled", True, 0,
+    ),
+    "levels that fall": lambda m: m.LevelsCodec(
+        16, np.int64([[0, 16, 1, 1]]), np.float32([[1, 1, 1]]), np.float32([1, -1]), np.float32([-1, 1]),
+        None, "scaled", True, 0,
+    ),
+    "sigma of zero": lambda m: m.LevelsCodec(
+        16, np.int64([[0, 16, 1, 1]]), np.float32([[0, 1, 1]]), np.float32([-1, 1]), np.float32([-1, 1]),
+        None, "scaled", True, 0,
+    ),
+    "profile of another dimension": lambda m: m.LevelsCodec(
+        16, np.int64([[0, 16, 1, 1]]), np.float32([[1, 1, 1]]), np.float32([-1, 1]), np.float32([-1, 1]),
+        np.ones((2, 32), np.float32), "scaled", True, 0,
+    ),
+    "two intervals": lambda m: levels_codec(m, 32, [(0, 16, 1, 1), (16, 16, 1, 1)], "interval"),
+    "lead beyond the segments": lambda m: levels_codec(m, 32, [(0, 32, 1, 1)], lead=2),
 }  # fmt: skip
 
 
@@ -121,57 +148,51 @@ def test_calls_that_do_not_fit_are_refused(module: Any, name: str) -> None:
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_rotations_are_equal(dim: int) -> None:
-    ours, theirs = random_rotation(dim)
+    ours, theirs = rotation(core, dim), rotation(twin, dim)
     assert (theirs.dim, theirs.padded) == (ours.dim, ours.padded)
     for n in COUNTS:
         X = vectors(n, n, dim)
         turned = ours.apply(X)
         equal(theirs.apply(X), turned)
         equal(theirs.apply(X, 3), turned)
+        equal(theirs.apply_query(X), ours.apply_query(X))
         equal(theirs.apply_inverse(turned), ours.apply_inverse(turned))
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_codes_are_equal(dim: int) -> None:
-    rotation = random_rotation(dim)[0]
-    padded = rotation.padded
-    centroids, mean = 0.3 * vectors(1, 5, padded), 0.1 * vectors(2, padded)
-    for bits in BITS:
-        metric = oracle.METRICS[bits % 3]
-        n = COUNTS[bits % len(COUNTS)]
-        rotated = rotation.apply(vectors(bits, n, dim))
-        assign = (np.arange(n) % 5).astype(np.uint32)
-        if n > 3:
-            rotated[:3] = centroids[assign[:3]]  # residuals of zero
-        call = rotated, assign, centroids, mean, bits, metric
-        expected, found = core.rabitq_encode(*call), twin.rabitq_encode(*call, threads=2)
-        assert set(found) == set(expected)
-        for name in expected:
-            equal(found[name], expected[name])
-        equal(
-            twin.rabitq_levels(found["signs"], found["extra"], bits),
-            core.rabitq_levels(found["signs"], found["extra"], bits),
-        )
+def test_matrices_agree_to_rounding(dim: int) -> None:
+    ours, theirs = matrix(core, dim), matrix(twin, dim)
+    assert (theirs.dim, theirs.padded) == (ours.dim, ours.padded)
+    for n in COUNTS:
+        X, Y = vectors(n, n, dim), vectors(n, n, ours.padded)
+        for found, expected in [
+            (theirs.apply(X, 2), ours.apply(X)),
+            (theirs.apply_query(X), ours.apply_query(X)),
+            (theirs.apply_inverse(Y), ours.apply_inverse(Y)),
+        ]:
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+            np.testing.assert_allclose(found, expected, atol=1e-6 * (dim + 8))
+        assert n == 0 or abs(theirs.apply(X) - theirs.apply_query(X)).max() > 0.01  # two maps
 
 
-@pytest.mark.parametrize("dim", [1, 16, 33, 100, 768])
-def test_blocks_are_equal(dim: int) -> None:
-    padded, n = random_rotation(dim)[1].padded, 75
-    rng = np.random.default_rng(dim)
-    assert twin.block_bytes(padded) == core.block_bytes(padded)
-    blocks = np.zeros((4, core.block_bytes(padded)), np.uint8)
+@pytest.mark.parametrize(("columns", "size"), [(2, 4), (3, 4), (1, 2), (3, 2), (0, 4)])
+@pytest.mark.parametrize("symbols", [0, 4, 12, 192])
+def test_blocks_are_equal(symbols: int, columns: int, size: int) -> None:
+    n, rng = 75, np.random.default_rng(symbols)
+    assert twin.block_bytes(symbols, columns, size) == core.block_bytes(symbols, columns, size)
+    blocks = np.zeros((4, core.block_bytes(symbols, columns, size)), np.uint8)
     theirs = blocks.copy()
-    for seed in range(2):  # the second time over what the first wrote
-        positions = rng.permutation(128)[:n]
-        signs, slots = rng.integers(0, 256, (n, padded // 8), dtype=np.uint8), rng.permutation(n).astype(np.uint32)
-        call = padded, positions, slots, signs, vectors(seed, n), vectors(seed + 9, n)
-        core.write_blocks(blocks, *call)
-        twin.write_blocks(theirs, *call)
+    for _ in range(2):  # the second time over what the first wrote
+        positions, slots = rng.permutation(128)[:n], rng.permutation(n).astype(np.uint32)
+        rows, factors = (rng.integers(0, 256, (n, w), dtype=np.uint8) for w in (symbols // 2, columns * size))
+        core.write_blocks(blocks, positions, slots, rows, factors, size)
+        twin.write_blocks(theirs, positions, slots, rows, factors, size)
         equal(theirs, blocks)
-        for found, expected in zip(
-            twin.read_blocks(blocks, padded, positions), core.read_blocks(blocks, padded, positions)
-        ):
-            equal(found, expected)
+        found = twin.read_blocks(blocks, symbols, columns, size, positions)
+        for ours, expected in zip(found, (slots, rows, factors)):
+            equal(ours, expected)
+        for ours, expected in zip(core.read_blocks(blocks, symbols, columns, size, positions), found):
+            equal(ours, expected)
 
 
 @pytest.mark.parametrize("dim", [16, 48, 112, 128, 784])

@@ -3,9 +3,14 @@
     numba_base       the decorator, checks at the door, threads, the gate        base/, bindings/
     numba_topk       the k best                                                  base/topk.hpp
     numba_distance   stored rows and their distances                             index/rows.hpp, kernels/*/distance.hpp
+    numba_transform  linear maps before a codec                                  quantize/transform.hpp
     numba_rotation   the random rotation                                         quantize/rotation.hpp
     numba_codes      blocks, planes, FastScan                                    quantize/block.hpp, planes.hpp
+    numba_codec      the face of codecs, factors, a prepared query's arrays      quantize/codec.hpp, factors.hpp
     numba_rabitq     encoder and prepared query                                  quantize/rabitq.hpp
+    numba_levels     codes by level tables                                       quantize/levels.hpp
+    numba_interval   a vector's own interval                                     quantize/interval.hpp
+    numba_query      a query's preparation, for every kind of codec              quantize/levels_query.cpp
     numba_coarse     which lists are nearest                                     index/coarse.hpp
     numba_state      what the IVF walk reads and writes                          index/ivf.hpp
     numba_walk       the IVF walk                                                index/ivf.cpp
@@ -20,7 +25,8 @@ Importing this compiles nothing; a function compiles at its first call, once for
 from __future__ import annotations
 
 from vsearch.kernels.numba_base import Exclusive
-from vsearch.kernels.numba_codes import block_bytes, rabitq_levels, read_blocks, write_blocks
+from vsearch.kernels.numba_codec import Codec
+from vsearch.kernels.numba_codes import block_bytes, read_blocks, write_blocks
 from vsearch.kernels.numba_distance import distances, unit_rows, widen
 from vsearch.kernels.numba_encode import (
     bin_scores,
@@ -51,14 +57,21 @@ from vsearch.kernels.numba_kernels import (
     tile,
     unpack_planes,
 )
-from vsearch.kernels.numba_rabitq import rabitq_encode
+from vsearch.kernels.numba_levels import LevelsCodec
+from vsearch.kernels.numba_rabitq import RabitqCodec
 from vsearch.kernels.numba_rotation import Rotation
+from vsearch.kernels.numba_transform import Matrix, Transform
 
 __all__ = [
+    "Codec",
     "Exclusive",
     "FlatScan",
     "IvfScan",
+    "LevelsCodec",
+    "Matrix",
+    "RabitqCodec",
     "Rotation",
+    "Transform",
     "assign",
     "available_isas",
     "bin_scores",
@@ -82,8 +95,6 @@ __all__ = [
     "pack_planes",
     "popcount_planes",
     "quantize_i16",
-    "rabitq_encode",
-    "rabitq_levels",
     "read_all",
     "read_blocks",
     "rotate_round",

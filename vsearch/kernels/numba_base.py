@@ -27,6 +27,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 Int: TypeAlias = Any  # scalars in jitted code, whose arithmetic type checkers see differently from Numba
@@ -46,6 +47,15 @@ def jit(function: F) -> F:
 def jit_sum(function: F) -> F:
     """The same for the two sums that distances are made of: their order is left to the compiler's vector registers."""
     return _njit(function, fastmath={"reassoc"})
+
+
+def jit_part(function: F) -> F:
+    """For what only jitted code calls: compiled as a part of its callers, and plain Python when called from Python.
+
+    Without the wrapper that unpacks Python's arguments, which for groups of arrays costs as much as the function.
+    """
+    made: F = register_jitable(fastmath=False, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    return made
 
 
 def _njit(function: F, **options: Any) -> F:

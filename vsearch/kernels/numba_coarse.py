@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsearch.kernels.numba_base import L2, Int, frozen, jit
+from vsearch.kernels.numba_base import L2, Int, frozen, jit, jit_part
 from vsearch.kernels.numba_distance import l2
 from vsearch.kernels.numba_topk import INFINITY, close, push
 
@@ -56,7 +56,7 @@ def bind_coarse(centroids: np.ndarray, mean: np.ndarray, metric: int) -> Coarse:
     return Coarse(*map(frozen, made))
 
 
-@jit
+@jit_part
 def _rank(c: Coarse, query: np.ndarray, codes: np.ndarray, keys: np.ndarray) -> None:
     peak, total = ZERO, ZERO
     for x in query:
@@ -95,7 +95,7 @@ def new_probed(lists: int, padded: int, probes: int) -> Probed:
     )
 
 
-@jit
+@jit_part
 def probe(c: Coarse, query: np.ndarray, out: Probed) -> None:
     """Fills `out` for a rotated query without the mean."""
     size = 0

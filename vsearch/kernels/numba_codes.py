@@ -1,37 +1,29 @@
 """Packed codes: lanes of blocks (csrc/quantize/block.hpp), planes of 1, 2 and 4 bits (planes.hpp), and their sums.
 
 FastScan without a byte shuffle: the two nibbles of a code byte are looked up at once, in a table of 256 pairs of 16-bit
-sums for each group of 4 dims. The table is 1 KB a group, so blocks are scanned TILE at a time while one group's part is
-in L1.
+sums for each symbol. The table is 1 KB a symbol, so blocks are scanned TILE at a time while one symbol's part is in L1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.numba_base import Int, array, jit, require
-from vsearch.kernels.numba_rotation import DIM_MULTIPLE
+from vsearch.kernels.numba_base import Int, array, jit, jit_part, require
 
 BLOCK = 32
 CHUNK = 64
 TILE = 8
 U4, U8, U15, U16, U32, U48 = (np.uintp(i) for i in (4, 8, 15, 16, 32, 48))
-FACTOR_BYTES = 8  # add and rescale of the full code, in front of the extra bits
 
 
-def block_bytes(padded: int) -> int:
-    """Bytes of a block of 32 one-bit codes with their factors and slots."""
-    return padded * 4 + BLOCK * 12
+def block_bytes(symbols: int, columns: int, factor_size: int) -> int:
+    """Bytes of a block of 32 codes with their columns of factors and their slots."""
+    return symbols * 16 + BLOCK * (columns * factor_size + 4)
 
 
 def plane_bytes(dim: int, bits: int) -> int:
     """Bytes of a code of `bits` bits a dim."""
     return -(-dim // CHUNK) * 8 * bits
-
-
-def extra_stride(padded: int, bits: int) -> int:
-    """Bytes of a row of the extra array: nothing at 1 bit."""
-    return FACTOR_BYTES + plane_bytes(padded, bits - 1) if bits > 1 else 0
 
 
 @jit
@@ -41,30 +33,30 @@ def lane_byte(v: Int) -> Int:
     return 2 * low if low < 8 else 2 * (low - 8) + 1
 
 
-@jit
+@jit_part
 def lane_shift(v: Int) -> Int:
     """Shift of vector v's nibble in its byte."""
     return 0 if v < 16 else 4
 
 
 @jit
-def _write_lanes(blocks: np.ndarray, positions: np.ndarray, signs: np.ndarray) -> None:
+def _write_lanes(blocks: np.ndarray, positions: np.ndarray, symbols: np.ndarray) -> None:
     for i in range(len(positions)):
         block = blocks[positions[i] >> 5]
         byte, shift = lane_byte(positions[i] & 31), lane_shift(positions[i] & 31)
-        for g in range(2 * signs.shape[1]):
-            nibble = (signs[i, g >> 1] >> ((g & 1) * 4)) & 15
+        for g in range(2 * symbols.shape[1]):
+            nibble = (symbols[i, g >> 1] >> ((g & 1) * 4)) & 15
             block[g * 16 + byte] = (block[g * 16 + byte] & ~(15 << shift)) | (nibble << shift)
 
 
 @jit
-def _read_lanes(blocks: np.ndarray, positions: np.ndarray, signs: np.ndarray) -> None:
+def _read_lanes(blocks: np.ndarray, positions: np.ndarray, symbols: np.ndarray) -> None:
     for i in range(len(positions)):
         block = blocks[positions[i] >> 5]
         byte, shift = lane_byte(positions[i] & 31), lane_shift(positions[i] & 31)
-        for s in range(signs.shape[1]):
+        for s in range(symbols.shape[1]):
             low, high = block[s * 32 + byte], block[s * 32 + 16 + byte]
-            signs[i, s] = ((low >> shift) & 15) | (((high >> shift) & 15) << 4)
+            symbols[i, s] = ((low >> shift) & 15) | (((high >> shift) & 15) << 4)
 
 
 @jit
@@ -106,9 +98,17 @@ def unpack_planes(code: np.ndarray, bits: Int, values: np.ndarray) -> None:
 
 
 @jit
-def _unpack_rows(codes: np.ndarray, first: Int, bits: Int, out: np.ndarray) -> None:
+def pack_rows(values: np.ndarray, bits: Int, codes: np.ndarray) -> None:
+    """`pack_planes` of every row."""
+    for i in range(len(values)):
+        pack_planes(values[i], bits, codes[i])
+
+
+@jit
+def unpack_rows(codes: np.ndarray, bits: Int, values: np.ndarray) -> None:
+    """`unpack_planes` of every row."""
     for i in range(len(codes)):
-        unpack_planes(codes[i, first:], bits, out[i])
+        unpack_planes(codes[i], bits, values[i])
 
 
 @jit
@@ -170,12 +170,14 @@ def pair_table(lut: np.ndarray, pairs: np.ndarray) -> None:
 
 
 @jit
-def fastscan(blocks: np.ndarray, first: Int, count: Int, pairs: np.ndarray, sums: np.ndarray) -> None:
-    """sums[b, j] of `count` <= TILE blocks: byte j's two vectors, the low nibble's in the low 16 bits, which fit it."""
-    for b in range(count):
-        for j in range(16):
-            sums[b, j] = 0
-    for g in range(len(pairs)):
+def fastscan(
+    blocks: np.ndarray, first: Int, count: Int, pairs: np.ndarray, begin: Int, end: Int, sums: np.ndarray
+) -> None:
+    """Adds symbols begin .. end - 1 of `count` <= TILE blocks to sums[b, j]: byte j's two vectors.
+
+    The low nibble's sum is in the low 16 bits, which all symbols fit.
+    """
+    for g in range(begin, end):
         table = pairs[g]
         for b in range(count):
             codes = blocks[first + b, 16 * g : 16 * g + 16]
@@ -183,62 +185,51 @@ def fastscan(blocks: np.ndarray, first: Int, count: Int, pairs: np.ndarray, sums
                 sums[b, j] += table[codes[j]]
 
 
-def _check_positions(blocks: np.ndarray, padded: int, positions: np.ndarray) -> None:
-    require(padded % DIM_MULTIPLE == 0, "blocks: wrong dim")
-    require(blocks.ndim == 2 and blocks.shape[1] == block_bytes(padded), "blocks: wrong shape")
+def _check_positions(blocks: np.ndarray, wide: int, positions: np.ndarray) -> None:
+    require(blocks.ndim == 2 and blocks.shape[1] == wide, "blocks: wrong shape")
     inside = positions.size == 0 or (positions.min() >= 0 and positions.max() < len(blocks) * BLOCK)
     require(bool(inside), "blocks: position out of range")
 
 
-def _tails(blocks: np.ndarray, padded: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """add, rescale and slot of every lane, (blocks, 32) each, as views."""
-    tail = blocks[:, 4 * padded :]
-    return tail[:, :128].view(np.float32), tail[:, 128:256].view(np.float32), tail[:, 256:].view(np.uint32)
+def _tails(blocks: np.ndarray, symbols: int, columns: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes of the factors (blocks, columns, 32, size) and slots (blocks, 32), as views."""
+    factors = blocks[:, 16 * symbols : -4 * BLOCK].reshape(len(blocks), columns, BLOCK, size)
+    return factors, blocks[:, -4 * BLOCK :].view(np.uint32)
 
 
 def write_blocks(
     blocks: np.ndarray,
-    padded: int,
     positions: np.ndarray,
     slots: np.ndarray,
-    signs: np.ndarray,
-    add: np.ndarray,
-    rescale: np.ndarray,
+    symbols: np.ndarray,
+    factors: np.ndarray,
+    factor_size: int,
 ) -> None:
-    """Writes codes, factors and slots of vectors into their lanes."""
-    positions, slots, signs = array(positions, np.int64), array(slots, np.uint32), array(signs, np.uint8)
+    """Writes symbols (n, symbols / 2), factors (bytes, n rows of columns * factor_size) and slots into their lanes."""
+    positions, slots = array(positions, np.int64), array(slots, np.uint32)
+    symbols, factors = array(symbols, np.uint8), array(factors, np.uint8)
     if blocks.dtype != np.uint8 or not blocks.flags.c_contiguous or not blocks.flags.writeable:
         raise TypeError("vsearch.kernels.fallback: blocks must be a writable C-contiguous uint8 array")
-    _check_positions(blocks, padded, positions)
-    shapes = {len(slots), len(signs), len(add), len(rescale)}
-    require(shapes == {len(positions)} and signs.shape[1] == padded // 8, "write_blocks: wrong shape")
-    _write_lanes(blocks, positions, signs)
-    at = (positions >> 5, positions & 31)
-    for part, values in zip(_tails(blocks, padded), (array(add, np.float32), array(rescale, np.float32), slots)):
-        part[at] = values
+    require(symbols.ndim == 2 and factors.ndim == 2 and factor_size > 0, "write_blocks: wrong shape")
+    require(factors.shape[1] % factor_size == 0, "write_blocks: wrong shape")
+    count, columns = 2 * symbols.shape[1], factors.shape[1] // factor_size
+    _check_positions(blocks, block_bytes(count, columns, factor_size), positions)
+    require({len(slots), len(symbols), len(factors)} == {len(positions)}, "write_blocks: wrong shape")
+    _write_lanes(blocks, positions, symbols)
+    tail, slot = _tails(blocks, count, columns, factor_size)
+    block, lane = positions >> 5, positions & 31
+    tail[block, :, lane] = factors.reshape(len(factors), columns, factor_size)
+    slot[block, lane] = slots
 
 
 def read_blocks(
-    blocks: np.ndarray, padded: int, positions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(slots, signs, add, rescale) of the lanes at `positions`."""
+    blocks: np.ndarray, symbols: int, columns: int, factor_size: int, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(slots, symbols, factors) of the lanes at `positions`, as `write_blocks` takes them."""
     blocks, positions = array(blocks, np.uint8), array(positions, np.int64)
-    _check_positions(blocks, padded, positions)
-    signs = np.empty((len(positions), padded // 8), dtype=np.uint8)
-    _read_lanes(blocks, positions, signs)
-    add, rescale, slots = (part[positions >> 5, positions & 31] for part in _tails(blocks, padded))
-    return slots, signs, add, rescale
-
-
-def rabitq_levels(signs: np.ndarray, extra: np.ndarray, bits: int) -> np.ndarray:
-    """The unsigned codes u (n, padded), one byte a dim, from sign rows and extra rows."""
-    signs, extra = array(signs, np.uint8), array(extra, np.uint8)
-    require(signs.ndim == 2 and extra.ndim == 2 and 1 <= bits <= 8, "levels: wrong shape")
-    padded = signs.shape[1] * 8
-    require(extra.shape == (len(signs), extra_stride(padded, bits)), "levels: wrong shape")
-    levels = np.unpackbits(signs, axis=1, bitorder="little") << np.uint8(bits - 1)
-    if bits > 1:
-        low = np.empty_like(levels)
-        _unpack_rows(extra, FACTOR_BYTES, bits - 1, low)
-        levels |= low
-    return levels
+    _check_positions(blocks, block_bytes(symbols, columns, factor_size), positions)
+    rows = np.empty((len(positions), symbols // 2), dtype=np.uint8)
+    _read_lanes(blocks, positions, rows)
+    tail, slot = _tails(blocks, symbols, columns, factor_size)
+    block, lane = positions >> 5, positions & 31
+    return slot[block, lane], rows, tail[block, :, lane].reshape(len(positions), columns * factor_size)

@@ -11,7 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vsearch.kernels.numba_base import COSINE, L2, Float, Int, array, frozen, jit, jit_sum, metric_code, require
+from vsearch.kernels.numba_base import (
+    COSINE,
+    L2,
+    Float,
+    Int,
+    array,
+    frozen,
+    jit,
+    jit_part,
+    jit_sum,
+    metric_code,
+    require,
+)
 
 F32, F16, BF16, INT8 = 0, 1, 2, 3
 KINDS = {"f32": F32, "f16": F16, "bf16": BF16, "int8": INT8}
@@ -65,13 +77,13 @@ def rows_view(dtype: str, data: np.ndarray, factors: np.ndarray | None) -> Rows:
 NO_SLOTS = np.empty(0, np.int64)
 
 
-@jit
+@jit_part
 def slot_of(slots: np.ndarray, i: Int) -> Int:
     """slots[i], or i where there are no slots: all rows in order."""
     return slots[i] if len(slots) else i
 
 
-@jit
+@jit_part
 def half_to_float(half: np.uint16) -> Float:
     """IEEE half precision to single, subnormal, infinite and NaN included."""
     bits = np.uint32(half)
@@ -81,7 +93,7 @@ def half_to_float(half: np.uint16) -> Float:
     return -magnitude if bits & 0x8000 else magnitude
 
 
-@jit
+@jit_part
 def widen_row(rows: Rows, slot: Int, out: np.ndarray) -> None:
     """One row as float32."""
     if rows.kind == F32:
@@ -127,7 +139,7 @@ def dot_int8(row: np.ndarray, codes: np.ndarray) -> Int:
     return total
 
 
-@jit
+@jit_part
 def quantize(query: np.ndarray, codes: np.ndarray) -> tuple[Float, Float]:
     """int16 codes of a query for int8 rows; (scale, |q|^2). Integers in range keep scale 1: exact distances."""
     top = min(LARGEST_CODE, np.floor(INT32_MOST / (INT8_MOST * np.float32(len(query)))) - ONE)
@@ -153,7 +165,7 @@ class Scorer(NamedTuple):
     row: np.ndarray  # scratch: a row as float32
 
 
-@jit
+@jit_part
 def new_scorer(rows: Rows, query: np.ndarray, codes: np.ndarray, row: np.ndarray) -> Scorer:
     """The scorer of one query; `codes` and `row` are its scratch."""
     scale, norm2 = ONE, 0.0
@@ -162,7 +174,7 @@ def new_scorer(rows: Rows, query: np.ndarray, codes: np.ndarray, row: np.ndarray
     return Scorer(query, codes, scale, norm2, row)
 
 
-@jit
+@jit_part
 def score(rows: Rows, slots: np.ndarray, first: Int, n: Int, metric: Int, s: Scorer, out: np.ndarray) -> None:
     """out[i] = distance of row slot_of(slots, first + i) for i < n: squared l2, 1 - dot for cosine, -dot for ip."""
     if rows.kind == INT8:
@@ -182,7 +194,7 @@ def score(rows: Rows, slots: np.ndarray, first: Int, n: Int, metric: Int, s: Sco
             out[i] = shift - out[i]
 
 
-@jit
+@jit_part
 def _score_int8(rows: Rows, slots: np.ndarray, first: Int, n: Int, metric: Int, s: Scorer, out: np.ndarray) -> None:
     shift = 1.0 if metric == COSINE else 0.0
     for i in range(n):  # in double: a sum of large squares must not cost the last bits of a small distance

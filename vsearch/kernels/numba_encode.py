@@ -9,10 +9,10 @@ import numpy as np
 
 from vsearch.kernels.numba_base import array as checked
 from vsearch.kernels.numba_base import require
-from vsearch.kernels.numba_rotation import DIM_MULTIPLE
+from vsearch.kernels.numba_codec import LANES
 from vsearch.kernels.numba_rotation import fht as transform
+from vsearch.kernels.numba_transform import DIM_MULTIPLE
 
-LANES = 16
 HALF = np.float32(0.5)
 MOST_I16 = np.float32(32767)
 

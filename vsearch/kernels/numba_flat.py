@@ -21,6 +21,7 @@ from vsearch.kernels.numba_base import (
     array,
     frozen,
     jit,
+    jit_part,
     metric_code,
     parallel,
     require,
@@ -102,7 +103,7 @@ def _measure(rows: Rows, slots: np.ndarray, first: Int, block: np.ndarray, norms
         norms2[i] = rows.factors[slot, 1] if rows.kind == INT8 else dot_f32(block[i], block[i])
 
 
-@jit
+@jit_part
 def _least(metric: Int, limit: Float, norm: Float, norm2: Float, largest: Float, error: Float) -> Float:
     """The least <x, q> - |x|^2/2 (l2) or <x, q> with which a row no longer than `largest` can be as near as `limit`."""
     if metric == L2:

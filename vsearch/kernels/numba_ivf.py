@@ -9,24 +9,40 @@ import numpy as np
 
 from vsearch.kernels.numba_base import Exclusive, Gate, array, frozen, metric_code, over_ranges, require
 from vsearch.kernels.numba_coarse import bind_coarse
-from vsearch.kernels.numba_codes import BLOCK, block_bytes, extra_stride
+from vsearch.kernels.numba_codec import NO_CODER, Codec
+from vsearch.kernels.numba_codes import block_bytes
 from vsearch.kernels.numba_distance import NO_ROWS, ready_query, rows_view
-from vsearch.kernels.numba_rotation import Rotation
-from vsearch.kernels.numba_state import SCANNED, Codes, IvfArrays, Lists, Options, Stored, new_work
+from vsearch.kernels.numba_state import PLAIN_TABLE, SCANNED, Codes, IvfArrays, Lists, Options, Stored, new_work
+from vsearch.kernels.numba_transform import Transform
 from vsearch.kernels.numba_walk import consistent, estimate_all, matches_are_few, search_queries
 
 NO_FILTER = frozen(np.empty(0, np.uint8))
-NO_EXTRA = frozen(np.empty((0, 0), np.uint8))
+NO_EXTRA = frozen(np.empty((1, 0), np.uint8))
 
 
 class IvfScan:
-    """The walk over arrays that Python owns; bits = 0 means that there is no quantizer and rows are scanned."""
+    """The walk over arrays that Python owns; without a codec rows are scanned.
 
-    def __init__(self, metric: str, dim: int, bits: int, signs: np.ndarray) -> None:
-        self._metric = metric_code(metric)
-        self._dim, self._bits = dim, bits
-        self._rotation = Rotation(dim, signs)
-        self._block_bytes = block_bytes(self._rotation.padded) if bits else 4 * BLOCK
+    `columns` says which factors a compact index stores (bit 0 add, bit 1 rescale, bit 2 shift).
+    """
+
+    def __init__(
+        self, metric: str, transform: Transform, codec: Codec | None, compact: bool = False, columns: int = 0
+    ) -> None:
+        require(0 <= columns < 8, "columns out of range")
+        self._metric, self._transform, self._codec = metric_code(metric), transform, codec
+        self._dim, self._compact, self._extra, self._factor_bytes = transform.dim, compact, 0, 0
+        self._columns, self._block_bytes = (-1, -1, -1), block_bytes(0, 0, 4)
+        if codec is not None:
+            require(codec.dim == transform.padded, "the codec is not of the transform's dimension")
+            stored = columns if compact else 7 if codec.shifted else 3
+            used = [i for i in range(3) if stored >> i & 1]
+            at = [used.index(i) if i in used else -1 for i in range(3)]
+            self._columns = at[0], at[1], at[2]
+            self._block_bytes = block_bytes(codec.symbols, len(used), 2 if compact else 4)
+            if codec.extra_bytes > 0:
+                self._factor_bytes = 0 if compact else 4 * len(used)
+                self._extra = self._factor_bytes + codec.extra_bytes
         self._gate = Gate()
         self._lock = threading.Lock()  # of the counters
         self._counters = np.zeros(3, dtype=np.int64)
@@ -34,7 +50,7 @@ class IvfScan:
     def bind_centroids(self, centroids: np.ndarray, mean: np.ndarray) -> None:
         """Centroids (lists, padded), rotated and without the mean; the rotated mean."""
         centroids, mean = array(centroids, np.float32), array(mean, np.float32)
-        padded = self._rotation.padded
+        padded = self._transform.padded
         require(centroids.ndim == 2 and len(centroids) > 0 and centroids.shape[1] == padded, "centroids: wrong shape")
         require(mean.shape == (padded,), "mean: wrong shape")
         self._coarse = bind_coarse(centroids, mean, self._metric)
@@ -48,8 +64,9 @@ class IvfScan:
         block_list: np.ndarray,
         position: np.ndarray,
         extra: np.ndarray | None,
-        sign_spread: float,
+        first_spread: float,
         full_spread: float,
+        compact: np.ndarray | None,
         row_dtype: str,
         rows: np.ndarray | None,
         factors: np.ndarray | None,
@@ -62,33 +79,39 @@ class IvfScan:
         require(blocks.ndim == 2 and blocks.shape[1] == self._block_bytes, "blocks: wrong shape")
         require(len(list_block) == lists and len(list_size) == lists, "lists: wrong shape")
         require(len(ids) >= n and len(position) >= n and len(block_list) >= len(blocks), "slots: wrong shape")
-        table = NO_EXTRA
-        if self._bits > 1:
-            table = array(extra, np.uint8)
-            stride = extra_stride(self._rotation.padded, self._bits)
-            require(table.ndim == 2 and len(table) >= n and table.shape[1] == stride, "extra: wrong shape")
+        more, table = NO_EXTRA, PLAIN_TABLE
+        if self._extra:
+            more = array(extra, np.uint8)
+            require(more.ndim == 2 and len(more) >= n and more.shape[1] == self._extra, "extra: wrong shape")
+        if self._compact:
+            table = array(compact, np.float32)
+            require(table.shape == PLAIN_TABLE.shape and lists == 1, "compact: wrong shape")
         view = NO_ROWS._replace(dim=self._dim)
         if rows is not None:
             view = rows_view(row_dtype, rows, factors)
             require(len(rows) >= n and view.dim == self._dim, "rows: wrong shape")
-        require(self._bits > 0 or rows is not None, "rows are needed where there are no codes")
-        spreads = np.float32(sign_spread), np.float32(full_spread)
+        codec = self._codec
+        require(codec is not None or rows is not None, "rows are needed where there are no codes")
         self._arrays = IvfArrays(
             n=n,
             codes=Codes(
-                self._bits,
-                blocks,
-                blocks.view(np.uint32),
-                blocks.view(np.float32),
-                table,
-                table.view(np.float32),
-                *spreads,
+                coder=NO_CODER if codec is None else codec.coder,
+                symbols=0 if codec is None else codec.symbols,
+                exact=codec is not None and (codec.extra_bytes > 0 or codec.exact_tables),
+                blocks=blocks,
+                words=blocks.view(np.uint32),
+                extra=more,
+                columns=self._columns,
+                factor_bytes=self._factor_bytes,
+                compact=self._compact,
+                table=table,
+                first_spread=np.float32(first_spread),
+                full_spread=np.float32(full_spread),
             ),
             stored=Stored(self._metric, ids, rows is not None, view),
             lists=Lists(list_block, list_size, block_list, position),
             coarse=self._coarse,
-            flips=self._rotation.flips,
-            span=self._rotation.span,
+            query_map=self._transform.query_map,
         )
 
     def consistent(self) -> bool:
@@ -134,13 +157,13 @@ class IvfScan:
         return None if ready is None else self.search(ready, k, probes, epsilon, 1, None, 0)
 
     def estimate(self, query: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(1-bit estimates, their lower bounds, estimates from all bits) of every slot."""
+        """(estimates of the symbols, their lower bounds, estimates from all bits) of every slot."""
         query = array(query, np.float32)
-        require(query.shape == (self._dim,) and self._bits > 0, "estimate: wrong shape, or no codes")
+        require(query.shape == (self._dim,) and self._codec is not None, "estimate: wrong shape, or no codes")
         with self._gate.shared():
-            sign, bound, full = (np.empty(self._arrays.n, dtype=np.float32) for _ in range(3))
-            estimate_all(self._arrays, query, np.float32(epsilon), new_work(self._arrays, 1), sign, bound, full)
-        return sign, bound, full
+            first, bound, full = (np.empty(self._arrays.n, dtype=np.float32) for _ in range(3))
+            estimate_all(self._arrays, query, np.float32(epsilon), new_work(self._arrays, 1), first, bound, full)
+        return first, bound, full
 
     def counters(self) -> dict[str, int]:
         """What the searches so far did."""

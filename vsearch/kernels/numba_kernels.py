@@ -9,15 +9,16 @@ import numpy as np
 
 from vsearch.kernels.numba_base import array as checked
 from vsearch.kernels.numba_base import require
+from vsearch.kernels.numba_codec import ZERO, quantize_u8
 from vsearch.kernels.numba_codes import BLOCK, CHUNK, TILE, lane_byte, nibble_sums, pair_table, plane_bytes
 from vsearch.kernels.numba_codes import dot_planes as dot_code
 from vsearch.kernels.numba_codes import fastscan as scan_blocks
 from vsearch.kernels.numba_codes import pack_planes as pack_code
 from vsearch.kernels.numba_codes import unpack_planes as unpack_code
 from vsearch.kernels.numba_distance import dot_int8
-from vsearch.kernels.numba_rabitq import ZERO, quantize_u8, subset_sums
-from vsearch.kernels.numba_rotation import DIM_MULTIPLE
+from vsearch.kernels.numba_rabitq import subset_sums
 from vsearch.kernels.numba_rotation import fht as transform
+from vsearch.kernels.numba_transform import DIM_MULTIPLE
 
 PANEL = 16
 MOST_BYTE = np.float32(255)
@@ -36,7 +37,8 @@ def fastscan(codes: np.ndarray, lut: np.ndarray) -> np.ndarray:
     at = [lane_byte(v) for v in range(16)]
     for first in range(0, len(codes), TILE):
         count = min(TILE, len(codes) - first)
-        scan_blocks(codes, first, count, pairs, some)
+        some[:] = 0
+        scan_blocks(codes, first, count, pairs, 0, len(lut), some)
         lanes = some[:count, at]
         sums[first : first + count] = np.concatenate([lanes & 0xFFFF, lanes >> 16], axis=1)
     return sums

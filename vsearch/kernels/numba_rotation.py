@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.numba_base import Int, array, jit, over_ranges, require
+from vsearch.kernels.numba_base import Int, array, jit, jit_part
+from vsearch.kernels.numba_transform import DIM_MULTIPLE, NO_TABLE, ROTATION, QueryMap, Transform
 
-DIM_MULTIPLE = 16
-ROWS_PER_TASK = 256
 ONE, QUARTER = np.float32(1), np.float32(0.25)
 
 
@@ -32,7 +31,7 @@ def fht(x: np.ndarray, first: Int, n: Int) -> None:
         half *= 2
 
 
-@jit
+@jit_part
 def _transform(x: np.ndarray, span: Int, turn: Int) -> None:
     first = 0 if turn % 2 == 0 else len(x) - span
     fht(x, first, span)
@@ -41,7 +40,7 @@ def _transform(x: np.ndarray, span: Int, turn: Int) -> None:
         x[j] *= factor
 
 
-@jit
+@jit_part
 def _kac_step(x: np.ndarray) -> None:
     half = len(x) // 2
     for j in range(half):
@@ -50,7 +49,7 @@ def _kac_step(x: np.ndarray) -> None:
         x[j + half] = a - b
 
 
-@jit
+@jit_part
 def rotate(x: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarray) -> None:
     """One vector, x (dim,) to out (padded,). `flips` holds a row of 1 and -1 for each round."""
     padded = len(out)
@@ -92,7 +91,7 @@ def _rotate_rows_back(y: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarr
             out[i, j] = work[j] * QUARTER if span != padded else work[j]
 
 
-class Rotation:
+class Rotation(Transform):
     """A rotation of `dim` dimensions; a set bit of `signs` flips a coordinate."""
 
     def __init__(self, dim: int, signs: np.ndarray) -> None:
@@ -104,6 +103,7 @@ class Rotation:
             raise ValueError("rotation signs have the wrong length")
         bits = np.unpackbits(signs.reshape(-1), bitorder="little").reshape(-1, self.padded)
         self.flips = array(1 - 2 * bits.astype(np.float32), np.float32)
+        self.query_map = QueryMap(ROTATION, self.flips, self.span, NO_TABLE)
 
     @staticmethod
     def sign_bytes(dim: int) -> int:
@@ -112,18 +112,8 @@ class Rotation:
         rounds = 3 if padded & (padded - 1) == 0 else 4
         return rounds * padded // 8
 
-    def apply(self, x: np.ndarray, threads: int = 1) -> np.ndarray:
-        """float32 (n, dim) to (n, padded)."""
-        x = array(x, np.float32)
-        require(x.ndim == 2 and x.shape[1] == self.dim, "rotate: wrong shape")
-        out = np.empty((len(x), self.padded), dtype=np.float32)
-        over_ranges(len(x), threads, ROWS_PER_TASK, lambda i, j: _rotate_rows(x, self.flips, self.span, out, i, j))
-        return out
+    def _forward(self, x: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+        _rotate_rows(x, self.flips, self.span, out, first, last)
 
-    def apply_inverse(self, y: np.ndarray, threads: int = 1) -> np.ndarray:
-        """float32 (n, padded) to (n, dim)."""
-        y = array(y, np.float32)
-        require(y.ndim == 2 and y.shape[1] == self.padded, "rotate_back: wrong shape")
-        out = np.empty((len(y), self.dim), dtype=np.float32)
-        over_ranges(len(y), threads, ROWS_PER_TASK, lambda i, j: _rotate_rows_back(y, self.flips, self.span, out, i, j))
-        return out
+    def _back(self, y: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+        _rotate_rows_back(y, self.flips, self.span, out, first, last)

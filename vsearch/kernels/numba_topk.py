@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.numba_base import Bool, Float, Int, jit
+from vsearch.kernels.numba_base import Bool, Float, Int, jit, jit_part
 
 INFINITY = np.float32(np.inf)
 
 
-@jit
+@jit_part
 def threshold(distances: np.ndarray, size: Int) -> Float:
     """The k-th best distance, infinite until there are k: a candidate farther than this cannot enter."""
     return distances[0] if size == len(distances) else INFINITY
 
 
-@jit
+@jit_part
 def worse(a: Float, a_id: Int, b: Float, b_id: Int) -> Bool:
     """Whether a comes after b."""
     return a > b or (a == b and a_id > b_id)
 
 
-@jit
+@jit_part
 def sink(distances: np.ndarray, ids: np.ndarray, size: Int, distance: Float, id_: Int) -> None:
     """Puts an entry in place of the worst of the first `size` and restores the heap."""
     at = 0
@@ -41,7 +41,7 @@ def sink(distances: np.ndarray, ids: np.ndarray, size: Int, distance: Float, id_
     distances[at], ids[at] = distance, id_
 
 
-@jit
+@jit_part
 def push(distances: np.ndarray, ids: np.ndarray, size: Int, distance: Float, id_: Int) -> Int:
     """Offers an entry to a heap that holds `size`, and returns how many it holds then."""
     if not distance <= threshold(distances, size):  # also refuses NaN

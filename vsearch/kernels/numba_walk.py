@@ -10,20 +10,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.numba_base import COSINE, L2, Bool, Float, Int, jit
+from vsearch.kernels.numba_base import COSINE, L2, Bool, Float, Int, jit, jit_part
 from vsearch.kernels.numba_coarse import probe
-from vsearch.kernels.numba_codes import BLOCK, FACTOR_BYTES, TILE, fastscan, lane_byte, lane_shift, pair_table
+from vsearch.kernels.numba_codec import (
+    FIRST_NOISE,
+    FIRST_TILT,
+    FULL_NOISE,
+    FULL_TILT,
+    LEAD_OFFSET,
+    LEAD_REACH,
+    NO_CODEC,
+    OFFSET,
+    SCALE,
+    SUM,
+    Query,
+)
+from vsearch.kernels.numba_codes import BLOCK, TILE, fastscan, lane_byte, lane_shift, pair_table
 from vsearch.kernels.numba_distance import Scorer, l2, new_scorer, score
-from vsearch.kernels.numba_rabitq import FULL_NOISE, OFFSET, SCALE, SIGN_NOISE, Query, full_dot, prepare_query
-from vsearch.kernels.numba_rotation import rotate
+from vsearch.kernels.numba_query import full_dot, prepare_query, transform_query
 from vsearch.kernels.numba_state import (
+    ADD,
     FLUSH_SIZE,
     HEAP,
     QUEUE,
     REFINED,
+    RESCALE,
     SCANNED,
     SURVIVORS,
     WAITING,
+    WOBBLE,
     Best,
     Codes,
     IvfArrays,
@@ -32,8 +47,11 @@ from vsearch.kernels.numba_state import (
     Queue,
     Stored,
     Work,
+    block_factors,
+    full_factors,
 )
 from vsearch.kernels.numba_topk import close, push, threshold
+from vsearch.kernels.numba_transform import QueryMap
 
 REFINE_BATCH = 4  # rows scored between two looks at the k-th best
 ROUNDING = np.float32(1e-6)  # of estimates, relative to the squares and products they are made of
@@ -47,11 +65,9 @@ def matches_are_few(matches: int, k: int, n: int, probes: int, lists: int) -> bo
     return matches <= k or matches * DIRECT <= min(float(n), n * probes / lists) * WALK
 
 
-@jit
-def _rotate_query(
-    query: np.ndarray, flips: np.ndarray, span: Int, mean: np.ndarray, out: np.ndarray, norms: np.ndarray
-) -> None:
-    rotate(query, flips, span, out)
+@jit_part
+def _center_query(query: np.ndarray, through: QueryMap, mean: np.ndarray, out: np.ndarray, norms: np.ndarray) -> None:
+    transform_query(query, through, out)
     norm2, dot_mean = ZERO, ZERO
     for j in range(len(out)):
         dot_mean += out[j] * mean[j]
@@ -60,7 +76,7 @@ def _rotate_query(
     norms[0], norms[1] = norm2, dot_mean
 
 
-@jit
+@jit_part
 def _base(metric: Int, distance2: Float, norm2: Float, dot_mean: Float, norms: np.ndarray) -> Float:
     """B_q of the estimate for one list; for ip <c + mean, q> is assembled from the centred parts."""
     if metric == L2:
@@ -69,24 +85,24 @@ def _base(metric: Int, distance2: Float, norm2: Float, dot_mean: Float, norms: n
     return (ONE if metric == COSINE else ZERO) - (dot_centroid + dot_mean + norms[1])
 
 
-@jit
+@jit_part
 def _slack(base: Float, norm2: Float, norms: np.ndarray) -> Float:
     """What rounding may have added to an estimate: the bounds of ties must not fail by a last bit."""
     return ROUNDING * (norms[0] + norm2 + abs(base))
 
 
-@jit
+@jit_part
 def _margin(epsilon: Float, spread: Float, distance2: Float, noise: Float) -> Float:
     """epsilon standard deviations of <y, q'>: the code's own and the rounding of the query."""
     return epsilon * np.sqrt(spread * spread * distance2 + noise * noise)
 
 
-@jit
+@jit_part
 def _passes(bitmap: np.ndarray, slot: Int) -> Bool:
     return bitmap[slot >> 3] >> (slot & 7) & 1 != 0
 
 
-@jit
+@jit_part
 def _refine(
     stored: Stored, scorer: Scorer, waiting: np.ndarray, distances: np.ndarray, counts: np.ndarray, best: Best
 ) -> None:
@@ -101,15 +117,17 @@ def _refine(
     counts[WAITING] = 0
 
 
-@jit
-def _full(codes: Codes, query: Query, slot: Int, position: Int, base: Float) -> Float:
-    """The estimate from all bits of one vector."""
-    lane, block, extra = position & 31, codes.blocks[position >> 5], codes.extra[slot, FACTOR_BYTES:]
-    product = full_dot(query, codes.bits, block, lane_byte(lane), lane_shift(lane), extra)
-    return base + codes.factors[slot, 0] + codes.factors[slot, 1] * product
+@jit_part
+def _full(codes: Codes, query: Query, slot: Int, position: Int, base: Float) -> tuple[Float, Float]:
+    """The estimate from all bits of one vector, and what `rescale` is of it."""
+    lane, block = position & 31, codes.blocks[position >> 5]
+    extra = codes.extra[slot if codes.extra.shape[1] > 0 else 0, codes.factor_bytes :]
+    product = full_dot(query, codes.coder, block, lane_byte(lane), lane_shift(lane), extra)
+    add, rescale = full_factors(codes, slot, position, query.scalars[SUM])
+    return base + add + rescale * product, rescale
 
 
-@jit
+@jit_part
 def _sort(queue: Queue, n: Int) -> None:
     """Order of the queue, nearest first."""
     for i in range(n):
@@ -117,20 +135,20 @@ def _sort(queue: Queue, n: Int) -> None:
     close(queue.sorted_bounds[:n], queue.order[:n], n)
 
 
-@jit
+@jit_part
 def _flush(
     codes: Codes,
     stored: Stored,
     query: Query,
     base: Float,
     slack: Float,
-    sign_margin: Float,
+    first_margin: Float,
     full_margin: Float,
     scorer: Scorer,
     queue: Queue,
     best: Best,
 ) -> None:
-    """Looks at survivors of the 1-bit bound: estimates with all bits, keeps what that bound lets through, refines."""
+    """Looks at survivors of the first bound: estimates with all bits, keeps what that bound lets through, refines."""
     counts = queue.counts
     n = counts[QUEUE]
     counts[SURVIVORS] += n
@@ -144,13 +162,12 @@ def _flush(
         limit = threshold(best.distances, counts[HEAP])
         if not estimate < limit:
             continue
-        if codes.bits > 1:
-            estimate = _full(codes, query, slot, position, base)
-            if not estimate + codes.factors[slot, 1] * full_margin - slack < limit:
+        if codes.exact:
+            estimate, rescale = _full(codes, query, slot, position, base)
+            if not estimate + rescale * full_margin - slack < limit:
                 continue
-        elif not stored.there:  # nothing better than the 1-bit estimate: take margin and slack out again
-            rescale = codes.floats[position >> 5, codes.words.shape[1] - 2 * BLOCK + (position & 31)]
-            estimate = estimate + slack - rescale * sign_margin
+        elif not stored.there:  # nothing better than this estimate: take margin and slack out again
+            estimate += slack - full_factors(codes, slot, position, ZERO)[1] * first_margin
         if not stored.there:
             counts[HEAP] = push(best.distances, best.ids, counts[HEAP], estimate, stored.ids[slot])
             continue
@@ -162,10 +179,25 @@ def _flush(
     _refine(stored, scorer, queue.waiting, queue.distances, counts, best)
 
 
-@jit
+@jit_part
+def _sum_of(sums: np.ndarray, v: Int) -> Float:
+    pair = sums[lane_byte(v)]
+    return np.float32(np.int32(pair >> np.uint32(16) if v >= 16 else pair & LOW_HALF))
+
+
+@jit_part
+def _any_below(factors: np.ndarray, count: Int, sums: np.ndarray, scale: Float, offset: Float, limit: Float) -> Bool:
+    """Whether the bound of the leading symbols lets any vector of a block through."""
+    for v in range(count):
+        if factors[ADD, v] + factors[RESCALE, v] * (scale * _sum_of(sums, v) + offset) < limit:
+            return True
+    return False
+
+
+@jit_part
 def _queue_block(
     words: np.ndarray,
-    floats: np.ndarray,
+    factors: np.ndarray,
     block: Int,
     count: Int,
     sums: np.ndarray,
@@ -180,9 +212,7 @@ def _queue_block(
     slot_at = words.shape[1] - BLOCK
     at = queue.counts[QUEUE]
     for v in range(count):
-        pair = sums[lane_byte(v)]
-        total = np.float32(np.int32(pair >> np.uint32(16) if v >= 16 else pair & LOW_HALF))
-        bound = floats[block, slot_at - 2 * BLOCK + v] + floats[block, slot_at - BLOCK + v] * (scale * total + offset)
+        bound = factors[ADD, v] + factors[RESCALE, v] * (scale * _sum_of(sums, v) + offset)
         if bound < limit:
             slot = np.int64(words[block, slot_at + v])
             if not options.filtered or _passes(options.filter, slot):
@@ -191,7 +221,21 @@ def _queue_block(
     queue.counts[QUEUE] = at
 
 
-@jit
+@jit_part
+def _scan_tile(blocks: np.ndarray, first: Int, count: Int, lead: Int, pairs: np.ndarray, sums: np.ndarray) -> None:
+    """Sums of the leading symbols, and of all, of `count` blocks."""
+    for b in range(count):
+        for j in range(16):
+            sums[0, b, j] = 0
+    if lead > 0:
+        fastscan(blocks, first, count, pairs, 0, lead, sums[0])
+    for b in range(count):
+        for j in range(16):
+            sums[1, b, j] = sums[0, b, j]
+    fastscan(blocks, first, count, pairs, lead, len(pairs), sums[1])
+
+
+@jit_part
 def _scan_codes(
     codes: Codes,
     stored: Stored,
@@ -206,58 +250,51 @@ def _scan_codes(
     best: Best,
 ) -> None:
     """One list by its codes."""
-    scalars = w.query.scalars
-    sign_margin = _margin(options.epsilon, codes.sign_spread, distance2, scalars[SIGN_NOISE])
-    full_margin = _margin(options.epsilon, codes.full_spread, distance2, scalars[FULL_NOISE])
-    offset = scalars[OFFSET] + sign_margin  # rescale is negative: this lowers the estimate
-    scale, counts, low = w.query.scalars[SCALE], w.queue.counts, base - slack
+    s, coder, counts, low = w.query.scalars, codes.coder, w.queue.counts, base - slack
+    first_margin = _margin(options.epsilon, codes.first_spread * s[FIRST_TILT], distance2, s[FIRST_NOISE])
+    full_margin = _margin(options.epsilon, codes.full_spread * s[FULL_TILT], distance2, s[FULL_NOISE])
+    # rescale is negative: margins lower the estimate. What a compact index does not know of it stretches <y, q'>.
+    stretch = ONE + options.epsilon * codes.table[WOBBLE]
+    scale, offset = s[SCALE] * stretch, s[OFFSET] * stretch + first_margin
+    lead_offset = s[LEAD_OFFSET] * stretch + (first_margin + s[LEAD_REACH])
     blocks = (size + BLOCK - 1) // BLOCK
     for b in range(blocks):
-        if b % TILE == 0:
-            fastscan(codes.blocks, first_block + b, min(TILE, blocks - b), w.pairs, w.sums)
+        block, tile = first_block + b, b % TILE
+        if tile == 0:
+            _scan_tile(codes.blocks, block, min(TILE, blocks - b), coder.lead, w.pairs, w.sums)
         limit, count = threshold(best.distances, counts[HEAP]) - low, min(BLOCK, size - b * BLOCK)
-        _queue_block(
-            codes.words,
-            codes.floats,
-            first_block + b,
-            count,
-            w.sums[b % TILE],
-            scale,
-            offset,
-            limit,
-            low,
-            options,
-            w.queue,
-        )
+        block_factors(codes, block, s[SUM], w.factors)
+        # The segments that vary most come first; where they exclude a whole block the others need not be looked at.
+        if coder.lead == 0 or _any_below(w.factors, count, w.sums[0, tile], scale, lead_offset, limit):
+            sums = w.sums[1, tile]
+            _queue_block(codes.words, w.factors, block, count, sums, scale, offset, limit, low, options, w.queue)
         if counts[QUEUE] >= FLUSH_SIZE or b == blocks - 1:
-            _flush(codes, stored, w.query, base, slack, sign_margin, full_margin, scorer, w.queue, best)
+            _flush(codes, stored, w.query, base, slack, first_margin, full_margin, scorer, w.queue, best)
 
 
-@jit
+@jit_part
 def _estimate(
-    x: IvfArrays, slot: Int, epsilon: Float, rotated: np.ndarray, norms: np.ndarray, query: Query
+    x: IvfArrays, slot: Int, epsilon: Float, rotated: np.ndarray, norms: np.ndarray, query: Query, factors: np.ndarray
 ) -> tuple[Float, Float, Float]:
-    """(1-bit estimate, its lower bound, estimate from all bits) of one slot, from its lane alone."""
-    codes, position = x.codes, np.int64(x.lists.position[slot])
+    """(estimate of the symbols, its lower bound, estimate from all bits) of one slot, from its lane alone."""
+    codes, position, s = x.codes, np.int64(x.lists.position[slot]), query.scalars
     block, lane = position >> 5, position & 31
     at = x.lists.block_list[block]
     distance2 = l2(rotated, x.coarse.centroids[at])
     base = _base(x.stored.metric, distance2, x.coarse.norm2[at], x.coarse.dot_mean[at], norms)
     byte, shift, total = lane_byte(lane), lane_shift(lane), 0
-    for g in range(len(rotated) // 4):
+    for g in range(codes.symbols):
         total += query.lut[16 * g + ((codes.blocks[block, 16 * g + byte] >> shift) & 15)]
-    factor_at = codes.words.shape[1] - 3 * BLOCK + lane
-    rescale = codes.floats[block, factor_at + BLOCK]
-    sign = (
-        base
-        + codes.floats[block, factor_at]
-        + rescale * (query.scalars[SCALE] * np.float32(total) + query.scalars[OFFSET])
-    )
-    bound = sign + rescale * _margin(epsilon, codes.sign_spread, distance2, query.scalars[SIGN_NOISE])
-    return sign, bound, _full(codes, query, slot, position, base) if codes.bits > 1 else sign
+    block_factors(codes, block, s[SUM], factors)
+    rescale = factors[RESCALE, lane]
+    product = s[SCALE] * np.float32(total) + s[OFFSET]
+    first = base + factors[ADD, lane] + rescale * product
+    margin = _margin(epsilon, codes.first_spread * s[FIRST_TILT], distance2, s[FIRST_NOISE])
+    bound = first + rescale * (margin + epsilon * codes.table[WOBBLE] * product)
+    return first, bound, _full(codes, query, slot, position, base)[0] if codes.exact else first
 
 
-@jit
+@jit_part
 def _score_slots(x: IvfArrays, at: Int, options: Options, scorer: Scorer, w: Work, best: Best) -> None:
     """One list without codes, or (at < 0) every match of the filter."""
     size = np.int64(x.lists.size[at]) if at >= 0 else x.n
@@ -273,7 +310,7 @@ def _score_slots(x: IvfArrays, at: Int, options: Options, scorer: Scorer, w: Wor
             if counts[WAITING] == FLUSH_SIZE:
                 _refine(x.stored, scorer, w.queue.waiting, w.queue.distances, counts, best)
         else:
-            estimate = _estimate(x, slot, options.epsilon, w.rotated, w.norms, w.query)[2]
+            estimate = _estimate(x, slot, options.epsilon, w.rotated, w.norms, w.query, w.factors)[2]
             counts[HEAP] = push(best.distances, best.ids, counts[HEAP], estimate, x.stored.ids[slot])
     _refine(x.stored, scorer, w.queue.waiting, w.queue.distances, counts, best)
 
@@ -295,16 +332,17 @@ def search_queries(
         best = Best(distances[i], ids[i])
         scorer = new_scorer(x.stored.rows, queries[i], w.codes, w.row)
         counts[HEAP] = 0
-        _rotate_query(queries[i], x.flips, x.span, x.coarse.mean, w.rotated, w.norms)
-        if x.codes.bits > 0:
-            prepare_query(w.rotated, x.codes.bits, w.query)
+        _center_query(queries[i], x.query_map, x.coarse.mean, w.rotated, w.norms)
+        coded = x.codes.coder.kind != NO_CODEC
+        if coded:
+            prepare_query(w.rotated, x.codes.coder, w.query)
         if not options.few:
             probe(x.coarse, w.rotated, w.probed)
-            if x.codes.bits > 0:
+            if coded:
                 pair_table(w.query.lut, w.pairs)
         for p in range(1 if options.few else len(w.probed.lists)):
             at = w.probed.lists[p]
-            if options.few or x.codes.bits == 0:
+            if options.few or not coded:
                 _score_slots(x, -1 if options.few else at, options, scorer, w, best)
                 continue
             distance2, size = w.probed.distances[p], np.int64(x.lists.size[at])
@@ -317,13 +355,13 @@ def search_queries(
 
 @jit
 def estimate_all(
-    x: IvfArrays, query: np.ndarray, epsilon: Float, w: Work, sign: np.ndarray, bound: np.ndarray, full: np.ndarray
+    x: IvfArrays, query: np.ndarray, epsilon: Float, w: Work, first: np.ndarray, bound: np.ndarray, full: np.ndarray
 ) -> None:
-    """The 1-bit estimate, its lower bound and the full estimate of every slot."""
-    _rotate_query(query, x.flips, x.span, x.coarse.mean, w.rotated, w.norms)
-    prepare_query(w.rotated, x.codes.bits, w.query)
+    """The estimate of the symbols, its lower bound and the full estimate of every slot."""
+    _center_query(query, x.query_map, x.coarse.mean, w.rotated, w.norms)
+    prepare_query(w.rotated, x.codes.coder, w.query)
     for slot in range(x.n):
-        sign[slot], bound[slot], full[slot] = _estimate(x, slot, epsilon, w.rotated, w.norms, w.query)
+        first[slot], bound[slot], full[slot] = _estimate(x, slot, epsilon, w.rotated, w.norms, w.query, w.factors)
 
 
 @jit

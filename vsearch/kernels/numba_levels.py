@@ -1,0 +1,270 @@
+"""Codes by level tables, with bits that differ by segment (csrc/quantize/levels.cpp), operation by operation.
+
+Levels are chosen by compiled code; packing them is NumPy, for it is the same for all rows of a segment.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vsearch.kernels.numba_base import Float, Int, array, frozen, jit, jit_part, require
+from vsearch.kernels.numba_codec import (
+    BEGIN,
+    BIN_OFFSET,
+    BIN_SCALE,
+    BITS,
+    CODE,
+    LENGTH,
+    LEVEL,
+    LEVELS,
+    NO_PARTS,
+    PREFIX_LEVEL,
+    SIGMA,
+    VALUES,
+    WEIGHT,
+    ZERO,
+    Codec,
+    Coded,
+    Coder,
+    Parts,
+)
+from vsearch.kernels.numba_interval import BINS, CLIPPED, INTERVAL, ONE, OPTIMIZED, bin_of, choose_interval
+
+SCALED, PLAIN = 0, 1
+RULES = {"scaled": SCALED, "plain": PLAIN, "interval": INTERVAL, "clipped": CLIPPED, "optimized": OPTIMIZED}
+UNIT = 16  # dims of an extra word
+COARSE_STEPS, FINE_STEPS = 7, 4
+NARROWEST, WIDEST = np.float32(0.80), np.float32(1.22)  # of the scale, around the root mean square
+HALF, TWO, REACH = np.float32(0.5), np.float32(2), np.float32(0.6)
+
+
+class Bins(NamedTuple):
+    """The level nearest to the middle of each of BINS bins of values, a row for each segment: its index, and itself."""
+
+    places: np.ndarray
+    levels: np.ndarray
+
+
+@jit_part
+def _nearest(value: Float, parts: Parts, bins: Bins, p: Int) -> Int:
+    """The level nearest to a value: from its bin's on, so that the answer does not depend on the bins."""
+    last, levels = (1 << parts.layout[p, BITS]) - 1, parts.values[p, LEVEL:]
+    u = np.int64(bins.places[p, bin_of(value, parts.values[p, BIN_SCALE], parts.values[p, BIN_OFFSET])])
+    while u < last and value > HALF * (levels[u] + levels[u + 1]):
+        u += 1
+    while u > 0 and value < HALF * (levels[u - 1] + levels[u]):
+        u -= 1
+    return u
+
+
+@jit_part
+def _cosine_at(parts: Parts, bins: Bins, values: np.ndarray, weighted: np.ndarray, inverse: Float) -> Float:
+    """The cosine of o and y, up to |o|, when coordinates are divided by g / inverse before coding."""
+    product, norm2 = ZERO, ZERO
+    for p in range(len(parts.layout)):
+        scale, offset, level = parts.values[p, BIN_SCALE] * inverse, parts.values[p, BIN_OFFSET], bins.levels[p]
+        part_product, part_norm2 = ZERO, ZERO
+        first = parts.layout[p, CODE]
+        for j in range(first, first + parts.layout[p, LENGTH]):
+            y = level[bin_of(values[j], scale, offset)]
+            part_product += weighted[j] * y
+            part_norm2 += y * y
+        product += part_product
+        norm2 += parts.values[p, WEIGHT] * parts.values[p, WEIGHT] * part_norm2
+    return product / np.sqrt(norm2) if norm2 > ZERO else ZERO
+
+
+@jit_part
+def _best_scale(parts: Parts, bins: Bins, values: np.ndarray, weighted: np.ndarray) -> Float:
+    """1/f of the best scale: seven over the range, then four between the neighbours of the best."""
+    best, score = ONE, -ONE
+    first, last, steps = NARROWEST, WIDEST, COARSE_STEPS
+    step = (WIDEST - NARROWEST) / np.float32(COARSE_STEPS - 1)
+    for _ in range(2):
+        for i in range(steps):
+            inverse = ONE / (first + (last - first) * np.float32(i) / np.float32(steps - 1))
+            cosine = _cosine_at(parts, bins, values, weighted, inverse)
+            if cosine > score:
+                score, best = cosine, inverse
+        middle = ONE / best
+        first, last, steps = middle - REACH * step, middle + REACH * step, FINE_STEPS
+    return best
+
+
+@jit
+def _choose_scaled(
+    residuals: np.ndarray, parts: Parts, bins: Bins, plain: bool, codes: np.ndarray, scale: np.ndarray
+) -> None:
+    """Levels of coordinates over their root mean square, for the scale of the best cosine unless `plain`."""
+    coded = codes.shape[1]
+    values, weighted = np.empty(coded, dtype=np.float32), np.empty(coded, dtype=np.float32)
+    for i in range(len(residuals)):
+        energy = 0.0
+        for p in range(len(parts.layout)):
+            begin, first, sigma = parts.layout[p, BEGIN], parts.layout[p, CODE], parts.values[p, SIGMA]
+            for j in range(parts.layout[p, LENGTH]):
+                o = residuals[i, begin + j]
+                values[first + j] = z = o / sigma
+                weighted[first + j] = o * parts.values[p, WEIGHT]
+                energy += np.float64(z) * np.float64(z)
+        g = np.float32(np.sqrt(energy / np.float64(coded)))
+        unit = ONE / g if g > ZERO else ZERO
+        for j in range(coded):
+            values[j] *= unit
+        inverse = ONE if plain or not g > ZERO else _best_scale(parts, bins, values, weighted)
+        for p in range(len(parts.layout)):
+            first = parts.layout[p, CODE]
+            for j in range(first, first + parts.layout[p, LENGTH]):
+                codes[i, j] = _nearest(values[j] * inverse, parts, bins, p)
+        scale[i] = g if plain else ZERO
+
+
+@jit
+def _choose_interval(
+    residuals: np.ndarray, parts: Parts, bins: Bins, rule: Int, codes: np.ndarray, t: np.ndarray, scale: np.ndarray
+) -> None:
+    """Levels of coordinates in an interval of their own: y + t 1, times `scale`."""
+    begin, length = parts.layout[0, BEGIN], parts.layout[0, LENGTH]
+    sigma, bin_scale, bin_offset = parts.values[0, SIGMA], parts.values[0, BIN_SCALE], parts.values[0, BIN_OFFSET]
+    for i in range(len(residuals)):
+        o = residuals[i, begin : begin + length]
+        middle, step = choose_interval(o, rule, parts.layout[0, BITS], sigma, bin_scale, bin_offset, bins.levels[0])
+        inverse = ONE / step if step > ZERO else ZERO
+        for j in range(length):
+            codes[i, j] = _nearest((o[j] - middle) * inverse, parts, bins, 0)
+        t[i], scale[i] = middle * inverse, step
+
+
+def _bins(levels: np.ndarray) -> tuple[np.float32, np.float32, np.ndarray]:
+    """(scale, offset, index) of the bins of ascending levels; they reach a mean step beyond the outer ones."""
+    low, high = levels[0], levels[-1]
+    margin = (high - low) / np.float32(len(levels))
+    scale = np.float32(BINS) / (high - low + TWO * margin)
+    offset = -(low - margin) * scale
+    values = (np.arange(BINS, dtype=np.float32) + HALF - offset) / scale
+    return scale, offset, np.searchsorted(HALF * (levels[:-1] + levels[1:]), values, side="left")
+
+
+def _check_segments(dim: int, segments: np.ndarray, scales: np.ndarray) -> None:
+    begin, length, bits, prefix = segments.T
+    require(dim % UNIT == 0 and len(segments) > 0, "levels: no segments")
+    require(bool((begin >= 0).all() and (length > 0).all()), "levels: segment out of range")
+    require(not (begin % UNIT).any() and not (length % UNIT).any(), "levels: segment out of range")
+    require(bool((begin[1:] >= (begin + length)[:-1]).all()), "levels: segments must ascend")
+    require(bool(begin[-1] <= dim and length[-1] <= dim - begin[-1]), "levels: segment out of range")
+    fits = (bits >= 1) & (bits <= 8) & np.isin(prefix, (1, 2, 4)) & (prefix <= bits)
+    require(bool(fits.all()), "levels: segment bits out of range")
+    require(bool(np.isfinite(scales).all() and (scales[:, :2] > 0).all()), "levels: segment scales must be positive")
+
+
+class LevelsCodec(Codec):
+    """Segments (begin, length, bits, prefix a row), scales (sigma, weight, prefix energy), levels one after another."""
+
+    def __init__(
+        self,
+        dim: int,
+        segments: np.ndarray,
+        scales: np.ndarray,
+        levels: np.ndarray,
+        prefix_levels: np.ndarray,
+        profile: np.ndarray | None,
+        rule: str,
+        unbiased: bool,
+        lead: int,
+    ) -> None:
+        segments, scales = array(segments, np.int64), array(scales, np.float32)
+        levels, prefix_levels = array(levels, np.float32), array(prefix_levels, np.float32)
+        require(rule in RULES, "levels: unknown rule")
+        require(segments.ndim == 2 and segments.shape[1] == 4, "levels: wrong shape")
+        require(scales.shape == (len(segments), 3), "levels: wrong shape")
+        require(levels.ndim == 1 and prefix_levels.ndim == 1, "levels: wrong shape")
+        _check_segments(dim, segments, scales)
+        self.dim, self._rule, self._unbiased = dim, RULES[rule], unbiased
+        self.shifted, self.exact_tables = self._rule >= INTERVAL, True
+        require(0 <= lead <= len(segments), "levels: lead out of range")
+        require(not self.shifted or len(segments) == 1, "levels: interval rules have one segment")
+        errors = NO_PARTS.profile if profile is None else array(profile, np.float32)
+        require(profile is None or errors.shape == (2, dim), "levels: wrong shape")
+        layout, values, self._bins = self._lay_out(segments, scales, levels, prefix_levels)
+        if 0 < lead < len(segments):
+            self.lead = int((segments[:lead, 1] * segments[:lead, 3] // 4).sum())
+        self._parts = Parts(frozen(layout), frozen(values), errors)
+        self.coder = Coder(LEVELS, 0, self.lead, self.shifted, self._parts)
+
+    def _lay_out(
+        self, segments: np.ndarray, scales: np.ndarray, levels: np.ndarray, prefix_levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Bins]:
+        """Where the bits of every segment lie, their levels a row each, and the bins of these."""
+        count = len(segments)
+        layout, values = np.zeros((count, 7), np.int64), np.zeros((count, VALUES), np.float32)
+        bins = Bins(np.empty((count, BINS), np.uint8), np.empty((count, BINS), np.float32))
+        symbol = extra = code = at = prefix_at = 0
+        for p, (begin, length, bits, prefix) in enumerate(segments.tolist()):
+            own, own_prefix = levels[at : at + (1 << bits)], prefix_levels[prefix_at : prefix_at + (1 << prefix)]
+            require(len(own) == 1 << bits and len(own_prefix) == 1 << prefix, "levels: too few")
+            ascend = np.isfinite(own).all() and (own[1:] >= own[:-1]).all() and own[0] < own[-1]
+            require(bool(ascend), "levels: segment levels must ascend")
+            scale, offset, bins.places[p] = _bins(own)
+            layout[p], values[p, :LEVEL] = (
+                (begin, length, bits, prefix, symbol, extra, code),
+                (*scales[p], scale, offset),
+            )
+            values[p, LEVEL:][: len(own)], values[p, PREFIX_LEVEL:][: len(own_prefix)] = own, own_prefix
+            bins.levels[p] = own[bins.places[p]]
+            symbol, extra, code = symbol + length * prefix // 4, extra + length * (bits - prefix) // 8, code + length
+            at, prefix_at = at + (1 << bits), prefix_at + (1 << prefix)
+        self.symbols, self.extra_bytes, self._coded = symbol, extra, code
+        return layout, values, Bins(*map(frozen, bins))
+
+    def _code(self, residuals: np.ndarray) -> Coded:
+        codes = np.empty((len(residuals), self._coded), dtype=np.uint8)
+        t, scale = np.zeros((2, len(residuals)), dtype=np.float32)
+        if self.shifted:
+            _choose_interval(residuals, self._parts, self._bins, self._rule, codes, t, scale)
+            if self._unbiased:
+                scale[:] = 0
+        else:
+            _choose_scaled(residuals, self._parts, self._bins, self._rule == PLAIN, codes, scale)
+        symbols, extra = self._pack(codes)
+        full = self._direction(codes)
+        first = full if self.extra_bytes == 0 else self._direction(codes, prefix=True)
+        return Coded(symbols, extra, first, full, t, scale)
+
+    def _pack(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = len(codes)
+        symbols, extra = np.zeros((n, self.symbols), np.uint8), np.zeros((n, self.extra_bytes), np.uint8)
+        for _, length, bits, prefix, symbol, at, code in self._parts.layout.tolist():
+            u, rest, dims = codes[:, code : code + length], bits - prefix, 4 // prefix
+            shares = (u >> np.uint8(rest)).reshape(n, length // dims, dims) << np.arange(0, 4, prefix, dtype=np.uint8)
+            symbols[:, symbol : symbol + length // dims] = np.bitwise_or.reduce(shares, axis=2)
+            if rest:
+                units = u.reshape(n, length // UNIT, 1, UNIT) >> np.arange(rest, dtype=np.uint8)[:, None] & np.uint8(1)
+                words = np.packbits(units, axis=3, bitorder="little")
+                extra[:, at : at + length * rest // 8] = words.reshape(n, length * rest // 8)
+        return symbols[:, ::2] | symbols[:, 1::2] << np.uint8(4), extra
+
+    def _unpack(self, symbols: np.ndarray, extra: np.ndarray) -> np.ndarray:
+        n = len(symbols)
+        codes, each = np.empty((n, self._coded), np.uint8), np.empty((n, self.symbols), np.uint8)
+        each[:, ::2], each[:, 1::2] = symbols & 15, symbols >> np.uint8(4)
+        for _, length, bits, prefix, symbol, at, code in self._parts.layout.tolist():
+            rest, dims = bits - prefix, 4 // prefix
+            shares = each[:, symbol : symbol + length // dims, None] >> np.arange(0, 4, prefix, dtype=np.uint8)
+            u = (shares & np.uint8((1 << prefix) - 1)).reshape(n, length) << np.uint8(rest)
+            if rest:
+                words = extra[:, at : at + length * rest // 8].reshape(n, length // UNIT, rest, 2)
+                units = np.unpackbits(words, axis=3, bitorder="little") << np.arange(rest, dtype=np.uint8)[:, None]
+                u |= np.bitwise_or.reduce(units, axis=2).reshape(n, length)
+            codes[:, code : code + length] = u
+        return codes
+
+    def _direction(self, levels: np.ndarray, prefix: bool = False) -> np.ndarray:
+        y = np.zeros((len(levels), self.dim), dtype=np.float32)
+        for p, (begin, length, bits, share, _, _, code) in enumerate(self._parts.layout.tolist()):
+            u = levels[:, code : code + length]
+            values = self._parts.values[p]
+            stands = values[PREFIX_LEVEL:][u >> np.uint8(bits - share)] if prefix else values[LEVEL:][u]
+            y[:, begin : begin + length] = values[WEIGHT] * stands
+        return y
