@@ -31,9 +31,14 @@ inline void prefetch(const void* p) {
 #endif
 }
 
-void read_column(const std::uint8_t* stored, float low, float step, float* out) {
-    kernels().widen_f16(stored, kBlock, step, out);
-    for (std::size_t v = 0; v < kBlock; ++v) out[v] += low;
+void read_factors(const std::uint8_t* stored, std::size_t n, float low, float step, float* out) {
+    if (step < 0) {
+        kernels().widen_f16(stored, n, -step, out);
+        for (std::size_t v = 0; v < n; ++v) out[v] += low;
+        return;
+    }
+    const auto* steps = reinterpret_cast<const std::uint16_t*>(stored);
+    for (std::size_t v = 0; v < n; ++v) out[v] = low + step * static_cast<float>(steps[v]);
 }
 
 // The lanes of a block that hold a vector, and that the filter lets through.
@@ -188,7 +193,7 @@ IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) 
         const CompactFactors& c = arrays_.compact;
         const auto widen = [&](std::size_t i) {
             if (column_[i] >= 0)
-                read_column(layout_.column(block, static_cast<std::size_t>(column_[i])), c.low[i], c.step[i], w.factors[i]);
+                read_factors(layout_.column(block, static_cast<std::size_t>(column_[i])), kBlock, c.low[i], c.step[i], w.factors[i]);
             else
                 std::fill(w.factors[i], w.factors[i] + kBlock, c.low[i]);
         };
@@ -207,7 +212,7 @@ IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) 
     if (column_[2] >= 0) {  // a grid that is not centred on zero: its constant joins `add`
         const float* shift = w.factors[2];
         if (compact_)
-            read_column(layout_.column(block, static_cast<std::size_t>(column_[2])), arrays_.compact.low[2], arrays_.compact.step[2], w.factors[2]);
+            read_factors(layout_.column(block, static_cast<std::size_t>(column_[2])), kBlock, arrays_.compact.low[2], arrays_.compact.step[2], w.factors[2]);
         else
             shift = layout_.floats(block, static_cast<std::size_t>(column_[2]));
         for (std::size_t v = 0; v < kBlock; ++v) w.factors[0][v] = add[v] + w.query->sum() * shift[v];
@@ -223,11 +228,9 @@ Factors IvfScan::full_factors(const std::uint8_t* block, std::size_t lane, std::
         if (compact_) out[i] = arrays_.compact.low[i];
         if (column_[i] < 0) continue;
         const auto at = static_cast<std::size_t>(column_[i]);
-        if (compact_) {
-            float stored = 0;
-            kernels().widen_f16(layout_.column(block, at) + lane * sizeof(std::uint16_t), 1, arrays_.compact.step[i], &stored);
-            out[i] += stored;
-        } else if (factor_bytes_ > 0)
+        if (compact_)
+            read_factors(layout_.column(block, at) + lane * sizeof(std::uint16_t), 1, arrays_.compact.low[i], arrays_.compact.step[i], &out[i]);
+        else if (factor_bytes_ > 0)
             std::memcpy(&out[i], arrays_.extra + slot * extra_stride_ + at * sizeof(float), sizeof(float));
         else
             out[i] = layout_.floats(block, at)[lane];

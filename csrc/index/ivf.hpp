@@ -29,7 +29,8 @@
 
 namespace vsearch {
 
-// How the 16-bit factors of a compact index are read: column i is low[i] + step[i] times the f16 that is stored. A compact index has one list,
+// How the 16-bit factors of a compact index are read: column i is low[i] + step[i] times the uint16 that is stored, or
+// where step[i] is negative, low[i] - step[i] times the f16 (coarser for the many, but wide enough for outliers). A compact index has one list,
 // whose centroid is the mean, so `add` of a code's symbols is that of the whole code. Their `rescale` is, but for `wobble` (the
 // standard deviation of its relative error), `ratio` times that of the whole code; or, where |o|^2 can be had from `add` (it is add under l2, and under cosine |x| = 1 gives
 // |o|^2 = 1 - |mean|^2 + 2 add), root * |o| with |o|^2 = norm2 + norm2_add * add. `root` 0 chooses the ratio.

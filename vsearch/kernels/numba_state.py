@@ -10,7 +10,7 @@ from vsearch.kernels.numba_base import Float, Int, frozen, jit_part
 from vsearch.kernels.numba_coarse import Coarse, Probed, new_probed
 from vsearch.kernels.numba_codec import ZERO, Coder, Query
 from vsearch.kernels.numba_codes import BLOCK, TILE
-from vsearch.kernels.numba_distance import Rows
+from vsearch.kernels.numba_distance import Rows, half_to_float
 from vsearch.kernels.numba_query import new_query
 from vsearch.kernels.numba_transform import QueryMap
 
@@ -38,8 +38,8 @@ class Codes(NamedTuple):
 
 
 ADD, RESCALE, SHIFT = range(3)
-# In `table`, of a compact index: column i is entry LOW + i plus STEP + i times what is stored, or the former alone
-# where nothing is. The rescale of the symbols is RATIO times that of the whole code or, where ROOT is not 0, ROOT times
+# In `table`, of a compact index: column i is entry LOW + i plus STEP + i times what is stored (minus it times the
+# stored f16 where it is negative), or the former alone where nothing is. The rescale of the symbols is RATIO times that of the whole code or, where ROOT is not 0, ROOT times
 # |o|, with |o|^2 = NORM2 + NORM2_ADD * add; WOBBLE is the standard deviation of its relative error.
 LOW, STEP, RATIO, ROOT, NORM2, NORM2_ADD, WOBBLE = 0, 3, 6, 7, 8, 9, 10
 PLAIN_TABLE = frozen(np.array([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], dtype=np.float32))
@@ -147,7 +147,10 @@ def _stored_factor(codes: Codes, i: Int, block: Int, lane: Int) -> Float:
     if codes.columns[i] < 0:
         return codes.table[LOW + i]
     pair = codes.words[block, first + (at >> 1)] >> np.uint32(16 * (at & 1)) & np.uint32(0xFFFF)
-    return codes.table[LOW + i] + codes.table[STEP + i] * np.float32(pair)
+    step = codes.table[STEP + i]
+    if step < ZERO:
+        return codes.table[LOW + i] - step * half_to_float(np.uint16(pair))
+    return codes.table[LOW + i] + step * np.float32(pair)
 
 
 @jit_part

@@ -13,6 +13,11 @@ import numpy as np
 
 ADD, RESCALE, SHIFT = 1, 2, 4
 """Bits of a set of columns; columns are stored in this order."""
+STEPS = 65535
+SLACK = 0.25
+"""Of the range of factors seen first, left free on either side for those that come later."""
+EVEN = 24.0
+"""Most that the range may be of the middle half's for equal steps over it."""
 LARGEST = 60000.0
 """Most that a stored deviation may be, of the 65,504 of f16."""
 
@@ -50,10 +55,12 @@ class Encoded:
 
 @dataclass
 class CompactFactors:
-    """Factors of whole codes in 16 bits: column i holds h in f16 for the factor low[i] + step[i] h.
+    """Factors of whole codes in 16 bits.
 
-    low is the median: factors of one set of vectors are alike, and f16 is some ten times finer for what they differ by
-    than for themselves, and still holds one that is thousands of times larger.
+    Factors of one set of vectors are alike, so 65,535 equal steps over their range tell them apart some 30 times finer
+    than f16: column i holds u for the factor low[i] + step[i] u. Where a few lie far out, now or later, equal steps
+    would leave too few to the many: then step[i] is negative, and f16 holds the deviation from low[i], the median, in
+    units of -step[i].
 
     Attributes
     ----------
@@ -89,29 +96,47 @@ class CompactFactors:
 
     def restore(self, array: np.ndarray, spreads: np.ndarray, count: int) -> None:
         """Takes what `as_array` gave, with the spreads and number of vectors that belong to it."""
-        if not (array[3:6] >= 0).all() or array[10] < 0:
-            raise ValueError("the steps of compact factors are negative")
+        if array[10] < 0:
+            raise ValueError("the wobble of compact factors is negative")
         self.low, self.step, self.spreads, self.count = array[:3].copy(), array[3:6].copy(), spreads, count
         self.ratio, self.root, self.norm2, self.norm2_add, self.wobble = (float(x) for x in array[6:])
 
     def widened(self, encoded: Encoded) -> CompactFactors | None:
         """These with room for more codes, None where there is room already."""
-        if not len(encoded) or not self.picked:
-            return None
-        full = encoded.full.astype(np.float64)
-        low = np.where(self.count > 0, self.low, np.median(full, axis=0))
-        apart = np.abs(full - low)
-        step = self.step.astype(np.float64)
-        if self.count == 0:
-            step = np.exp2(np.ceil(np.log2(np.maximum(np.median(apart, axis=0), 1e-30))))
-        needed = np.exp2(np.ceil(np.log2(np.maximum(apart.max(axis=0), 1e-30) / LARGEST)))
-        wanted = np.maximum(step, needed)
-        if self.count and (wanted == step)[self.picked].all():
+        if not len(encoded):
             return None
         wide = replace(self, low=self.low.copy(), step=self.step.copy())
         for i in self.picked:
-            wide.low[i], wide.step[i] = low[i], wanted[i]
-        return wide
+            wide._widen_column(i, encoded.full[:, i].astype(np.float64))
+        changed = (wide.low != self.low).any() or (wide.step != self.step).any()
+        return wide if changed else None
+
+    def _widen_column(self, i: int, values: np.ndarray) -> None:
+        low, step = float(self.low[i]), float(self.step[i])
+        least, most = float(values.min()), float(values.max())
+        if self.count == 0:
+            quarter, middle, three = np.quantile(values, [0.25, 0.5, 0.75])
+            if most - least <= EVEN * (three - quarter) or most == least:
+                self._even_steps(i, least, most)
+            else:
+                self._deviations(i, float(middle), float(three - quarter), values)
+        elif step < 0:
+            self._deviations(i, low, -step, values)
+        elif least < low or most > low + STEPS * step:
+            high = low + STEPS * step
+            if max(most, high) - min(least, low) <= EVEN * (high - low):
+                self._even_steps(i, min(least, low), max(most, high))
+            else:
+                self._deviations(i, (low + high) / 2, (high - low) / EVEN, values)
+
+    def _even_steps(self, i: int, least: float, most: float) -> None:
+        slack = SLACK * (most - least) + 1e-6 * abs(most) + 1e-30
+        self.low[i], self.step[i] = least - slack, (most - least + 2 * slack) / (STEPS - 1)
+
+    def _deviations(self, i: int, middle: float, typical: float, values: np.ndarray) -> None:
+        """A power of two as the unit, so that a later change of it rounds nothing."""
+        needed = float(np.abs(values - middle).max()) / LARGEST
+        self.low[i], self.step[i] = middle, -(2.0 ** np.ceil(np.log2(max(typical, needed, 1e-30))))
 
     def learn(self, encoded: Encoded, norms: np.ndarray) -> None:
         """Takes the ratio and the spreads of these codes into the means; `norms` are the lengths of their residuals."""
@@ -134,16 +159,23 @@ class CompactFactors:
 
     def store(self, full: np.ndarray) -> np.ndarray:
         """Stored form of factors (n, 3): uint8 (n, 2 * columns)."""
-        step = np.where(self.step > 0, self.step, 1).astype(np.float64)
-        apart = ((full.astype(np.float64) - self.low) / step)[:, self.picked]
-        return np.ascontiguousarray(apart.astype(np.float16)).view(np.uint8).reshape(len(full), 2 * len(self.picked))
+        out = np.zeros((len(full), len(self.picked)), dtype=np.uint16)
+        for column, i in enumerate(self.picked):
+            apart = (full[:, i].astype(np.float64) - self.low[i]) / np.abs(self.step[i].astype(np.float64) or 1.0)
+            if self.step[i] < 0:
+                out[:, column] = apart.astype(np.float16).view(np.uint16)
+            else:
+                out[:, column] = np.clip(np.rint(apart), 0, STEPS)
+        return out.view(np.uint8).reshape(len(full), 2 * len(self.picked))
 
     def read(self, stored: np.ndarray) -> np.ndarray:
         """The factors of stored rows, float32 (n, 3)."""
         out = np.tile(self.low, (len(stored), 1))
-        if self.picked:
-            apart = np.ascontiguousarray(stored).view(np.float16).reshape(len(stored), len(self.picked))
-            out[:, self.picked] += self.step[self.picked] * apart.astype(np.float32)
+        held = np.ascontiguousarray(stored).view(np.uint16).reshape(len(stored), len(self.picked))
+        for column, i in enumerate(self.picked):
+            is_half = self.step[i] < 0
+            apart = np.ascontiguousarray(held[:, column])
+            out[:, i] += np.abs(self.step[i]) * (apart.view(np.float16) if is_half else apart).astype(np.float32)
         return out
 
 
