@@ -142,21 +142,23 @@ def test_3_bounds_and_errors_in_clusters_carry_the_rounding_of_the_query(engine:
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("bits", [1, 3, 4, 8])
 def test_4_codes_and_estimates_are_the_same_on_every_engine(engine: str, bits: int, dim: int) -> None:
-    """Sums are rounded in another order on each engine: a value on the edge of two levels may get the other one."""
+    """Sums are rounded in another order on each engine: of two scales that are as good, each may take another one."""
     X, q = gaussian(7, 64, dim), gaussian(8, dim)
     quantizer = centred(bits, dim)
     found, reference = encoded(quantizer, X), by_scalar(bits, X)
     assert found.symbols.tobytes() == reference.symbols.tobytes() and found.extra.shape == reference.extra.shape
-    apart = np.abs(levels(quantizer, found) - levels(quantizer, reference))
-    assert apart.max() <= 1 and (apart > 0).mean() < 1e-3
-    for name in ("first", "full", "spreads"):
-        assert np.allclose(getattr(found, name), getattr(reference, name), rtol=1e-5 if name == "first" else 2e-4), name
+    assert np.allclose(found.first, reference.first, rtol=1e-5)
+    assert np.allclose(found.full[:, 0], reference.full[:, 0], rtol=1e-5)
+    assert np.allclose(found.spreads[:, 0], reference.spreads[:, 0], rtol=1e-4)
+    assert np.allclose(cosines(quantizer, X, found), cosines(quantizer, X, reference), rtol=0, atol=1e-6)
+    assert (levels(quantizer, found) == levels(quantizer, reference)).mean() > 0.95
     codes = quantizer.encode(X)
     assert codes.symbols.tobytes() == found.symbols.tobytes() and codes.extra.tobytes() == found.extra.tobytes()
     y, rotated = levels(quantizer, codes), quantizer.transform.apply(X).astype(np.float64)
     rotated_query = quantizer.transform.apply(q[None]).astype(np.float64)[0]
     scale = (rotated**2).sum(axis=1) / (rotated * y).sum(axis=1)
-    assert np.allclose(codes.compact.read(codes.factors)[:, :2], found.full[:, :2], rtol=2**-11)
+    rounded = np.abs(codes.compact.read(codes.factors) - found.full)
+    assert (rounded <= 0.501 * codes.compact.step + 1e-6 * np.abs(found.full)).all()
     assert np.allclose(found.full[:, 1], -2 * scale, rtol=1e-5)
     formula = (rotated**2).sum(axis=1) + (rotated_query**2).sum() - 2 * scale * (y @ rotated_query)
     for count in (1, 31, 32, 33, 64):
