@@ -107,9 +107,9 @@ def best_grid_cosine(vector: Any, bits: int) -> float:
 
 
 def unpacked(extra: np.ndarray, padded: int, bits: int) -> np.ndarray:
-    """The lower bits of RaBitQ codes, (n, padded), from rows of two factors and planes (csrc/quantize/planes.hpp)."""
+    """The lower bits of RaBitQ codes, (n, padded), from rows of planes (csrc/quantize/planes.hpp)."""
     planes, chunks = bits - 1, -(-padded // 64)
-    rows = extra[:, 8:].reshape(len(extra), chunks, 8 * planes)
+    rows = extra.reshape(len(extra), chunks, 8 * planes)
     values = np.zeros((len(extra), chunks, 64), np.int64)
     shift = at = 0
     while shift < planes:
@@ -123,12 +123,11 @@ def unpacked(extra: np.ndarray, padded: int, bits: int) -> np.ndarray:
     return values.reshape(len(extra), -1)[:, :padded]
 
 
-def lanes(block: np.ndarray, padded: int) -> np.ndarray:
-    """The sign bits of the 32 vectors of one block, (32, padded), by the drawing in csrc/quantize/block.hpp."""
-    rows = block[: padded * 4].reshape(padded // 4, 16)
+def lanes(block: np.ndarray, symbols: int) -> np.ndarray:
+    """The 4-bit symbols of the 32 vectors of one block, (32, symbols), by the drawing in csrc/quantize/block.hpp."""
+    rows = block[: symbols * 16].reshape(symbols, 16)
     order = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15]
-    bits = np.zeros((32, padded), np.uint8)
+    found = np.zeros((32, symbols), np.uint8)
     for byte, vector in enumerate(order):
-        for lane, nibble in ((vector, rows[:, byte] & 15), (vector + 16, rows[:, byte] >> 4)):
-            bits[lane] = (nibble[:, None] >> np.arange(4) & 1).reshape(-1)
-    return bits
+        found[vector], found[vector + 16] = rows[:, byte] & 15, rows[:, byte] >> 4
+    return found

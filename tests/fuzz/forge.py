@@ -65,6 +65,10 @@ KINDS: dict[str, Callable[[], Any]] = {
     "ivf 4 bits": lambda: _shrunk(vs.IVF(3, quantizer=vs.RaBitQ(4), refine=None)),
     "ivf 4 bits refined": lambda: _shrunk(vs.IVF(5, "ip", quantizer=vs.RaBitQ(4), refine="bf16")),
     "ivf 8 bits": lambda: _shrunk(vs.IVF(2, quantizer=vs.RaBitQ(8), refine="f32")),
+    "flat osq": lambda: _shrunk(vs.Flat(quantizer=vs.OSQ(2, rotation="dense"), refine=None)),
+    "ivf lvq": lambda: _shrunk(vs.IVF(3, "ip", quantizer=vs.LVQ(2, 3), refine=None)),
+    "ivf saq": lambda: _shrunk(vs.IVF(2, "cosine", quantizer=vs.SAQ(3), refine="f16"), d=20),
+    "ivf turboquant": lambda: _shrunk(vs.IVF(2, quantizer=vs.TurboQuant(2, "prod"), refine=None)),
 }
 
 
@@ -206,7 +210,7 @@ def _mutate_array(rng: random.Random, arrays: dict[str, np.ndarray]) -> None:
     elif act == 9:
         del arrays[name]
     elif act == 10:
-        arrays[rng.choice(["store.rows", "store.factors", "extra", "ids", "centroids", "x"])] = array
+        arrays[rng.choice(["store.rows", "store.factors", "extra", "ids", "centroids", "compact", "x"])] = array
     else:  # a row that is there twice
         if array.ndim and len(array) > 1:
             arrays[name] = array.copy()

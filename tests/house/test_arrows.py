@@ -124,7 +124,7 @@ def test_cpp_arrows_run_down() -> None:
         ("vsearch.index.flat", "from ..evaluate.recall import recall_at_k"),
         ("vsearch.index.flat", "def f():\n    import vsearch.cli"),
         ("vsearch.index.flat", "from vsearch import IVF"),
-        ("vsearch.quantize.grid", "from vsearch.storage import container"),
+        ("vsearch.quantize.codes", "from vsearch.storage import container"),
         ("vsearch.storage.container", "from vsearch.kernels import info"),
         ("vsearch.evaluate.truth", "from vsearch import _core"),
         ("vsearch.errors", "from vsearch._validate import check_k"),

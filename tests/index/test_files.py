@@ -11,11 +11,11 @@ import copy
 import random
 import re
 import tracemalloc
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import damage
 import numpy as np
 import pytest
 from fuzz import forge
@@ -176,172 +176,12 @@ def test_many_forgeries_are_refused_or_harmless(part: forge.Parts, folder: Path)
     assert ends["refused"] > ends["opened"] > 0
 
 
-Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
-
-
-def put(name: str, at: Any, value: Any) -> Change:
-    """Element `at` of an array becomes `value`, or what `value` makes of it."""
-
-    def change(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        arrays[name] = arrays[name].copy()
-        arrays[name][at] = value(arrays[name][at]) if callable(value) else value
-
-    return change
-
-
-def become(name: str, make: Callable[[np.ndarray], np.ndarray]) -> Change:
-    def change(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        arrays[name] = make(arrays[name])
-
-    return change
-
-
-def say(**values: Any) -> Change:
-    return lambda meta, arrays: meta.update(values)
-
-
-def forget(name: str) -> Change:
-    def change(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        (meta if name in meta else arrays).pop(name)
-
-    return change
-
-
-def swap(a: str, b: str) -> Change:
-    return lambda meta, arrays: arrays.update({a: arrays[b], b: arrays[a]})
-
-
-def calibrate(**values: Any) -> Change:
-    def change(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        meta["calibration"] = {"efforts": [1.0, 2.0], "recalls": {"1": [0.5, 1.0]}, "source": "base"} | values
-
-    return change
-
-
-def slots(value: Any) -> Change:
-    """The slots at the end of the first block are what `value` makes of them."""
-
-    def change(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        blocks = arrays["lists.blocks"] = arrays["lists.blocks"].copy()
-        view = blocks[0, -128:].view(np.uint32)
-        view[:] = value(view.copy())
-
-    return change
-
-
-ANY: dict[str, Change] = {
-    "a metric that there is not": say(metric="l3"),
-    "a metric that is a number": say(metric=2),
-    "no metric": forget("metric"),
-    "no dimension": forget("dim"),
-    "a dimension of nothing": say(dim=0),
-    "a dimension beyond all": say(dim=65537),
-    "a huge dimension": say(dim=2**62),
-    "another dimension": say(dim=28),
-    "a dimension that is none": say(dim="12"),
-    "one vector more": say(n=45),
-    "one vector less": say(n=43),
-    "fewer than no vectors": say(n=-1),
-    "half a vector": say(n=44.5),
-    "vectors beyond all": say(n=2**32),
-    "a dtype that there is not": say(dtype="f64"),
-    "bits beyond all": say(bits=9),
-    "bits that are none": say(bits="4"),
-    "a seed that is none": say(seed=-1),
-    "no ids": forget("ids"),
-    "an id twice": become("ids", lambda a: np.append(a[:-1], a[0])),
-    "an id below zero": put("ids", 0, -1),
-    "ids of another width": become("ids", lambda a: a.astype(np.int32)),
-    "ids in a table": become("ids", lambda a: a[:, None]),
-    "too few ids": become("ids", lambda a: a[:-1]),
-    "a calibration that is a list": lambda meta, arrays: meta.update(calibration=[1, 2]),
-    "a calibration without curves": calibrate(recalls={}),
-    "a calibration that falls": calibrate(recalls={"1": [0.9, 0.5]}),
-    "a calibration of other length": calibrate(recalls={"1": [0.9]}),
-    "a calibration for no neighbours": calibrate(recalls={"0": [0.5, 1.0]}),
-    "a calibration for a word": calibrate(recalls={"ten": [0.5, 1.0]}),
-    "a calibration of a list": calibrate(recalls=[[0.5, 1.0]]),
-    "a calibration without effort": calibrate(efforts=[0.0, 1.0]),
-    "a calibration from nowhere": calibrate(source="x"),
-    "a calibration of words": calibrate(efforts=["a", "b"]),
-}
-STORED: dict[str, Change] = {
-    "no rows": forget("store.rows"),
-    "a row less": become("store.rows", lambda a: a[:-1]),
-    "a row more": become("store.rows", lambda a: np.concatenate([a, a[:1]])),
-    "narrow rows": become("store.rows", lambda a: a[:, :-1]),
-    "rows of another width": become("store.rows", lambda a: a.astype(np.float64)),
-    "rows in a line": become("store.rows", lambda a: a.reshape(-1)),
-}
-FACTORS: dict[str, Change] = {
-    "no factors": forget("store.factors"),
-    "a factor less": become("store.factors", lambda a: a[:-1]),
-    "a factor each": become("store.factors", lambda a: a[:, :1]),
-    "wide factors": become("store.factors", lambda a: a.astype(np.float64)),
-}
-LISTED: dict[str, Change] = {
-    "a list too long": put("lists.size", 0, lambda x: x + 1),
-    "a list too short": put("lists.size", 0, lambda x: x - 1),
-    "a list beyond all": put("lists.size", 0, 2**32 - 1),
-    "lists of no one": become("lists.size", np.zeros_like),
-    "a list elsewhere": put("lists.block", -1, lambda x: x + 1),
-    "a list far away": put("lists.block", 0, 2**32 - 1),
-    "sizes of another width": become("lists.size", lambda a: a.astype(np.int64)),
-    "a list less": become("lists.size", lambda a: a[:-1]),
-    "a block less": become("lists.blocks", lambda a: a[:-1]),
-    "a block more": become("lists.blocks", lambda a: np.concatenate([a, a[:1]])),
-    "blocks too narrow": become("lists.blocks", lambda a: a[:, :-4]),
-    "blocks of words": become("lists.blocks", lambda a: a.view(np.uint32)),
-    "a slot beyond all": slots(lambda s: np.concatenate([[2**32 - 1], s[1:]])),
-    "a slot that is not": slots(lambda s: np.concatenate([[44], s[1:]])),
-    "a slot twice": slots(lambda s: np.concatenate([s[1:2], s[1:]])),
-    "slots in another order": slots(lambda s: np.concatenate([s[1::-1], s[2:]])),
-    "a position beyond all": put("lists.position", 5, 2**32 - 1),
-    "two positions exchanged": become("lists.position", lambda a: np.concatenate([a[1::-1], a[2:]])),
-    "positions of another width": become("lists.position", lambda a: a.astype(np.uint64)),
-    "too few positions": become("lists.position", lambda a: a[:-1]),
-    "no positions": forget("lists.position"),
-    "sizes for blocks": swap("lists.size", "lists.position"),
-    "a centroid that is no number": put("centroids", (0, 3), np.nan),
-    "a centroid without end": put("centroids", (0, 0), np.inf),
-    "a mean that is no number": put("mean", 1, np.nan),
-    "a spread that is no number": put("spreads", 0, np.nan),
-    "three spreads": become("spreads", lambda a: np.append(a, 1.0)),
-    "narrow spreads": become("spreads", lambda a: a.astype(np.float32)),
-    "no centroids": become("centroids", lambda a: a[:0]),
-    "narrow centroids": become("centroids", lambda a: a[:, :-1]),
-    "centroids in another form": become("centroids", lambda a: a[None]),
-    "a rotation too short": become("rotation", lambda a: a[:-1]),
-    "a rotation of words": become("rotation", lambda a: a.view(np.uint16)),
-    "no rotation": forget("rotation"),
-}
-EXTRA: dict[str, Change] = {
-    "no extra bits": forget("extra"),
-    "extra bits of one less": become("extra", lambda a: a[:-1]),
-    "narrow extra bits": become("extra", lambda a: a[:, :-8]),
-    "extra bits as words": become("extra", lambda a: a.view(np.uint32)),
-    "other bits": lambda meta, arrays: meta.update(bits=meta["bits"] - 1),
-}
-
-
-def forgeries(part: forge.Parts) -> dict[str, Change]:
-    """Those that concern a file."""
-    tables = [
-        (ANY, "ids"),
-        (STORED, "store.rows"),
-        (FACTORS, "store.factors"),
-        (LISTED, "lists.size"),
-        (EXTRA, "extra"),
-    ]
-    return {what: change for table, needs in tables if needs in part.arrays for what, change in table.items()}
-
-
 def test_parts_that_do_not_fit_are_refused(kind: str, part: forge.Parts, folder: Path) -> None:
     if kind == "flat bytes":  # the table is for files of 44 vectors of 12 dimensions; this one differs in a number only
         return
     path = folder / "forged.vsx"
     opened = []
-    for what, change in forgeries(part).items():
+    for what, change in damage.forgeries(part).items():
         meta, arrays = copy.deepcopy(part.meta), dict(part.arrays)
         change(meta, arrays)
         path.write_bytes(forge.assembled(part._replace(meta=meta, arrays=arrays)))

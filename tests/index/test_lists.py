@@ -13,17 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from vsearch.index.lists import BLOCK, BlockLists, grown
 from vsearch.kernels import core
-from vsearch.quantize.grid import Codes
 
-PADDED = 16
+SYMBOLS = 4
 
 
-def codes_of(tags: list[int]) -> Codes:
-    """Codes that can be told apart: everything that is stored for a vector follows from its tag."""
+def codes_of(tags: list[int], lists: BlockLists, factor: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols and factors that can be told apart: everything that is stored for a vector follows from its tag."""
     tag = np.array(tags, np.int64)
-    signs = np.stack([tag & 255, tag >> 8 & 255], axis=1).astype(np.uint8)
-    add, rescale = tag.astype(np.float32), -tag.astype(np.float32) - 1
-    return Codes(signs, np.zeros((len(tag), 0), np.uint8), add, rescale, np.zeros((len(tag), 2), np.float32))
+    symbols = np.stack([tag & 255, tag >> 8 & 255], axis=1).astype(np.uint8)
+    dtype = np.float32 if lists.factor_size == 4 else np.float16
+    columns = [(tag % 2000 * (-1) ** i + i) * factor for i in range(lists.columns)]
+    factors = np.stack(columns, axis=1).astype(dtype).view(np.uint8) if columns else np.zeros((len(tag), 0), np.uint8)
+    return symbols, factors
 
 
 class Walk(RuleBasedStateMachine):
@@ -34,11 +35,14 @@ class Walk(RuleBasedStateMachine):
     """
 
     @initialize(
-        padded=st.sampled_from([0, PADDED]), lists=st.integers(1, 5), first=st.lists(st.integers(0, 4), max_size=150)
+        layout=st.sampled_from([(0, 2, 4), (SYMBOLS, 2, 4), (SYMBOLS, 3, 4), (SYMBOLS, 1, 2), (SYMBOLS, 3, 2)]),
+        lists=st.integers(1, 5),
+        first=st.lists(st.integers(0, 4), max_size=150),
     )
-    def start(self, padded: int, lists: int, first: list[int]) -> None:
-        self.lists = BlockLists(lists, padded)
-        self.count, self.tags = lists, 0
+    def start(self, layout: tuple[int, int, int], lists: int, first: list[int]) -> None:
+        self.layout = layout
+        self.lists = BlockLists(lists, *layout)
+        self.count, self.tags, self.factor = lists, 0, 1
         assign = np.array(first, np.int64) % lists
         self.lists.reserve(np.bincount(assign, minlength=lists), len(assign))
         self.model: dict[int, tuple[int, int]] = {}
@@ -50,7 +54,8 @@ class Walk(RuleBasedStateMachine):
         slots = np.arange(len(self.model), len(self.model) + len(assign))
         tags = list(range(self.tags, self.tags + len(assign)))
         self.tags += len(assign)
-        self.lists.append(slots, assign.astype(np.uint32), codes_of(tags) if self.lists.padded else None)
+        coded = codes_of(tags, self.lists, self.factor) if self.lists.symbols else (None, None)
+        self.lists.append(slots, assign.astype(np.uint32), *coded)
         self.model |= {int(s): (int(a), t) for s, a, t in zip(slots, assign, tags)}
 
     @rule(assign=st.lists(st.integers(0, 4), max_size=100))
@@ -78,6 +83,13 @@ class Walk(RuleBasedStateMachine):
         for old, new in zip(moved_from, moved_to):
             self.model[int(new)] = self.model.pop(int(old))
 
+    @precondition(lambda self: self.lists.symbols and self.factor < 8)
+    @rule()
+    def double_the_factors(self) -> None:
+        dtype = np.float32 if self.lists.factor_size == 4 else np.float16
+        self.lists.change_factors(lambda stored: (stored.view(dtype) * dtype(2)).view(np.uint8))
+        self.factor *= 2
+
     @rule()
     def compact(self) -> None:
         self.lists.compact(len(self.model))
@@ -94,7 +106,8 @@ class Walk(RuleBasedStateMachine):
         }  # fmt: skip
         for array in arrays.values():
             array.flags.writeable = writeable  # a mapped file is not
-        self.lists = BlockLists.from_arrays(arrays, self.lists.padded)
+        self.lists = BlockLists(self.count, *self.layout)
+        self.lists.restore(arrays)
 
     @invariant()
     def agrees(self) -> None:
@@ -114,11 +127,11 @@ class Walk(RuleBasedStateMachine):
             assert lists.block_list[position[slot] // BLOCK] == owner
             assert lists.slots[position[slot] // BLOCK, position[slot] % BLOCK] == slot
         assert len(set(position.tolist())) == len(model)
-        if lists.padded and model:
-            slots, signs, add, rescale = core.read_blocks(lists.blocks, PADDED, position)
-            stored = codes_of([model[slot][1] for slot in range(len(model))])
-            assert np.array_equal(slots, np.arange(len(model))) and np.array_equal(signs, stored.signs)
-            assert np.array_equal(add, stored.add) and np.array_equal(rescale, stored.rescale)
+        if lists.symbols and model:
+            given = codes_of([model[slot][1] for slot in range(len(model))], lists, self.factor)
+            for found in (lists.read(position), core.read_blocks(lists.blocks, *self.layout, position)):
+                assert np.array_equal(found[0], np.arange(len(model)))
+                assert np.array_equal(found[1], given[0]) and np.array_equal(found[2], given[1])
         assert 0 <= lists.garbage() <= 1
         assert lists.nbytes >= lists.used * lists.block_bytes
 
@@ -142,10 +155,11 @@ def test_growing_one_list_costs_little_room_and_few_moves() -> None:
 
 
 def test_nothing_is_put_into_or_taken_out_of_nothing() -> None:
-    lists = BlockLists(2, PADDED)
+    lists = BlockLists(2, SYMBOLS)
     lists.reserve(np.zeros(2, np.int64), 0)
     none = np.zeros(0, np.int64)
-    lists.append(none, none.astype(np.uint32), codes_of([]))
+    lists.append(none, none.astype(np.uint32), *codes_of([], lists))
+    lists.change_factors(lambda stored: stored)
     lists.compact(0)
     assert lists.used == 0 and lists.garbage() == 0 and lists.nbytes == lists.list_block.nbytes * 3
 
@@ -165,9 +179,11 @@ def test_lists_that_do_not_cover_their_blocks_are_refused(name: str, bad: np.nda
         "lists.block": np.array([0, 1], np.uint32), "lists.size": np.array([1, 0], np.uint32),
         "lists.blocks": np.zeros((1, 128), np.uint8), "lists.position": np.zeros(1, np.uint32),
     }  # fmt: skip
-    assert BlockLists.from_arrays(arrays, 0).used == 1
+    lists = BlockLists(2, 0)
+    lists.restore(arrays)
+    assert lists.used == 1
     with pytest.raises(ValueError, match="lists"):
-        BlockLists.from_arrays(arrays | {name: bad}, 0)
+        BlockLists(2, 0).restore(arrays | {name: bad})
 
 
 def test_grown_keeps_what_is_there() -> None:

@@ -21,8 +21,10 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "numba" and kernels.backend != "numba":
         from vsearch.kernels import fallback
 
+        compiled = kernels.core
         for name, module in list(sys.modules.items()):
-            if name.startswith("vsearch.") and getattr(module, "core", None) is kernels.core:
+            inside = name.startswith("vsearch.") and module is not kernels  # where tests find the compiled one
+            if inside and getattr(module, "core", None) is compiled:
                 monkeypatch.setattr(module, "core", fallback)
         yield "numba"
         return

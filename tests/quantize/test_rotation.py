@@ -6,14 +6,14 @@ import numpy as np
 import oracle
 import pytest
 
-from vsearch.quantize import grid
-from vsearch.quantize.grid import random_signs
+from vsearch.quantize import base
+from vsearch.quantize.base import random_signs
 
 DIMS = [1, 3, 15, 16, 17, 64, 96, 100, 128, 200, 384, 768, 900, 1536]
 
 
 def rotation(dim: int, seed: int = 0):  # type: ignore[no-untyped-def]
-    return grid.core.Rotation(dim, random_signs(dim, seed))
+    return base.core.Rotation(dim, random_signs(dim, seed))
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -54,7 +54,7 @@ def test_every_engine_gives_the_same_bits(engine: str, dim: int) -> None:
         forth, back = reference.apply(X), reference.apply_inverse(reference.apply(X))
     finally:
         core.use_isa(level)
-    made = grid.core.Rotation(dim, signs)
+    made = base.core.Rotation(dim, signs)
     assert made.apply(X).tobytes() == forth.tobytes()
     assert made.apply_inverse(forth).tobytes() == back.tobytes()
     assert made.apply(X, 3).tobytes() == forth.tobytes()
@@ -104,4 +104,4 @@ def test_wrong_shapes_are_refused(engine: str) -> None:
         with pytest.raises((ValueError, TypeError)):
             call(array)
     with pytest.raises(ValueError, match="signs"):
-        grid.core.Rotation(20, random_signs(36, 0))
+        base.core.Rotation(20, random_signs(36, 0))

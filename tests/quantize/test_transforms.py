@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import vsearch as vs
 from vsearch.index.transform_file import load_transform, save_transform
-from vsearch.quantize import grid
+from vsearch.quantize import base
 from vsearch.quantize.transforms import PCA, Center, Compose, Rotation, Sphering, Transform, Truncate
 
 DIM = 20
@@ -131,7 +131,7 @@ def test_rotations_of_any_dimension(dim: int, kind: str, seed: int) -> None:
     assert t.out_dim == (dim if kind == "dense" else -(-dim // 16) * 16)
     assert np.allclose(wide(t.matrix).T @ wide(t.matrix), np.eye(dim), atol=1e-5)
     if kind == "hadamard":
-        assert np.abs(t.matrix - oracle.rotation(dim, grid.random_signs(dim, seed))).max() < 3e-6
+        assert np.abs(t.matrix - oracle.rotation(dim, base.random_signs(dim, seed))).max() < 3e-6
 
 
 def test_dense_rotations_are_uniform() -> None:
