@@ -39,8 +39,9 @@ class Codes(NamedTuple):
 
 ADD, RESCALE, SHIFT = range(3)
 # In `table`, of a compact index: column i is entry LOW + i plus STEP + i times what is stored (minus it times the
-# stored f16 where it is negative), or the former alone where nothing is. The rescale of the symbols is RATIO times that of the whole code or, where ROOT is not 0, ROOT times
-# |o|, with |o|^2 = NORM2 + NORM2_ADD * add; WOBBLE is the standard deviation of its relative error.
+# stored f16 where it is negative), or the former alone where nothing is. The rescale of the symbols is RATIO times that
+# of the whole code or, where ROOT is not 0, ROOT times |o|, with |o|^2 = NORM2 + NORM2_ADD * add; WOBBLE is the
+# standard deviation of its relative error.
 LOW, STEP, RATIO, ROOT, NORM2, NORM2_ADD, WOBBLE = 0, 3, 6, 7, 8, 9, 10
 PLAIN_TABLE = frozen(np.array([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], dtype=np.float32))
 
