@@ -16,12 +16,15 @@ from vsearch.kernels.numba_codec import (
     BIN_SCALE,
     BITS,
     CODE,
+    LANES,
     LENGTH,
     LEVEL,
     LEVELS,
     NO_PARTS,
+    PEAK,
     PREFIX_LEVEL,
     SIGMA,
+    SMALL_UNIT,
     VALUES,
     WEIGHT,
     ZERO,
@@ -29,6 +32,8 @@ from vsearch.kernels.numba_codec import (
     Coded,
     Coder,
     Parts,
+    fold,
+    to_16_bits,
 )
 from vsearch.kernels.numba_interval import BINS, CLIPPED, INTERVAL, ONE, OPTIMIZED, bin_of, choose_interval
 
@@ -38,54 +43,116 @@ UNIT = 16  # dims of an extra word
 COARSE_STEPS, FINE_STEPS = 7, 4
 NARROWEST, WIDEST = np.float32(0.80), np.float32(1.22)  # of the scale, around the root mean square
 HALF, TWO, REACH = np.float32(0.5), np.float32(2), np.float32(0.6)
+SMALL_LEVEL, LEAST_16, MOST_16 = np.float32(2047), np.float32(-32768), np.float32(32767)
 
 
-class Bins(NamedTuple):
-    """The level nearest to the middle of each of BINS bins of values, a row for each segment: its index, and itself."""
+class Tables(NamedTuple):
+    """Levels as the encoder reads them, a row for each segment."""
 
-    places: np.ndarray
-    levels: np.ndarray
+    thresholds: np.ndarray  # float32 (parts, 255), between neighbouring levels
+    bins: np.ndarray  # float32 (parts, BINS), the level nearest to the middle of each bin of values
+    small: np.ndarray  # int16 (parts, 16), up to 16 levels as integers of at most SMALL_LEVEL
 
 
 @jit_part
-def _nearest(value: Float, parts: Parts, bins: Bins, p: Int) -> Int:
-    """The level nearest to a value: from its bin's on, so that the answer does not depend on the bins."""
-    last, levels = (1 << parts.layout[p, BITS]) - 1, parts.values[p, LEVEL:]
-    u = np.int64(bins.places[p, bin_of(value, parts.values[p, BIN_SCALE], parts.values[p, BIN_OFFSET])])
-    while u < last and value > HALF * (levels[u] + levels[u + 1]):
-        u += 1
-    while u > 0 and value < HALF * (levels[u - 1] + levels[u]):
-        u -= 1
+def _count_below(value: Float, thresholds: np.ndarray, count: Int) -> Int:
+    """How many of count - 1 ascending thresholds are below a value; count a power of two."""
+    u, step = 0, count >> 1
+    while step > 0:
+        if value > thresholds[u + step - 1]:
+            u += step
+        step >>= 1
     return u
 
 
 @jit_part
-def _cosine_at(parts: Parts, bins: Bins, values: np.ndarray, weighted: np.ndarray, inverse: Float) -> Float:
-    """The cosine of o and y, up to |o|, when coordinates are divided by g / inverse before coding."""
-    product, norm2 = ZERO, ZERO
-    for p in range(len(parts.layout)):
-        scale, offset, level = parts.values[p, BIN_SCALE] * inverse, parts.values[p, BIN_OFFSET], bins.levels[p]
-        part_product, part_norm2 = ZERO, ZERO
-        first = parts.layout[p, CODE]
-        for j in range(first, first + parts.layout[p, LENGTH]):
-            y = level[bin_of(values[j], scale, offset)]
-            part_product += weighted[j] * y
-            part_norm2 += y * y
-        product += part_product
-        norm2 += parts.values[p, WEIGHT] * parts.values[p, WEIGHT] * part_norm2
-    return product / np.sqrt(norm2) if norm2 > ZERO else ZERO
+def _score_small(
+    small: np.ndarray, scale: Float, thresholds: np.ndarray, levels: np.ndarray, count: Int, scratch: np.ndarray
+) -> tuple[Int, Int]:
+    """(sum w y, sum y^2) of values in 16 bits, w a sixteenth of them, by levels in 12 bits."""
+    for k in range(count - 1):
+        scratch[k] = np.int32(min(max(thresholds[k] * scale, LEAST_16), MOST_16))
+    product: Int = 0
+    norm2: Int = 0
+    for v in small:
+        y = np.int64(levels[_count_below(v, scratch, count)])
+        product += (np.int64(v) * 2048 + 16384 >> 15) * y
+        norm2 += y * y
+    return product, norm2
 
 
 @jit_part
-def _best_scale(parts: Parts, bins: Bins, values: np.ndarray, weighted: np.ndarray) -> Float:
+def _score_bins(
+    values: np.ndarray, weighted: np.ndarray, scale: Float, offset: Float, levels: np.ndarray, lanes: np.ndarray
+) -> tuple[Float, Float]:
+    """(sum w y, sum y^2) by bins."""
+    for i in range(LANES):
+        lanes[0, i] = lanes[1, i] = ZERO
+    for j in range(len(values)):
+        y = levels[bin_of(values[j], scale, offset)]
+        lanes[0, j % LANES] += weighted[j] * y
+        lanes[1, j % LANES] += y * y
+    return fold(lanes[0]), fold(lanes[1])
+
+
+class Room(NamedTuple):
+    """Scratch for one vector."""
+
+    values: np.ndarray
+    weighted: np.ndarray
+    small: np.ndarray
+    thresholds: np.ndarray
+    lanes: np.ndarray
+
+
+@jit_part
+def _cosine_at(parts: Parts, tables: Tables, room: Room, unit: Float, g: Float, inverse: Float) -> Float:
+    """The cosine of o and y, up to a factor, where values are multiplied by `inverse` before they are coded.
+
+    Segments of few levels are scored with integers, where room.small holds values times `unit`; the others by bins.
+    """
+    product, norm2 = 0.0, 0.0
+    for p in range(len(parts.layout)):
+        first = parts.layout[p, CODE]
+        last, count = first + parts.layout[p, LENGTH], 1 << parts.layout[p, BITS]
+        weight, small_unit = parts.values[p, WEIGHT], parts.values[p, SMALL_UNIT]
+        if small_unit > ZERO:
+            w, y = _score_small(
+                room.small[first:last],
+                unit / inverse,
+                tables.thresholds[p],
+                tables.small[p],
+                count,
+                room.thresholds,
+            )
+            level = np.float64(weight / small_unit)
+            sigma = np.float64(parts.values[p, SIGMA])
+            product += np.float64(w) * level * 16.0 / np.float64(unit) * np.float64(g) * sigma
+            norm2 += np.float64(y) * level * level
+        else:
+            scale, offset = parts.values[p, BIN_SCALE] * inverse, parts.values[p, BIN_OFFSET]
+            values, weighted = room.values[first:last], room.weighted[first:last]
+            dot, square = _score_bins(values, weighted, scale, offset, tables.bins[p], room.lanes)
+            product += np.float64(dot)
+            norm2 += np.float64(weight) * np.float64(weight) * np.float64(square)
+    return product / np.sqrt(norm2) if norm2 > 0 else 0.0
+
+
+@jit_part
+def _best_scale(parts: Parts, tables: Tables, room: Room, g: Float) -> Float:
     """1/f of the best scale: seven over the range, then four between the neighbours of the best."""
-    best, score = ONE, -ONE
+    peak = ZERO
+    for value in room.values:
+        peak = max(peak, abs(value))
+    unit = PEAK / peak if peak > ZERO else ZERO
+    to_16_bits(room.values, unit, room.small)
+    best, score = ONE, -1.0
     first, last, steps = NARROWEST, WIDEST, COARSE_STEPS
     step = (WIDEST - NARROWEST) / np.float32(COARSE_STEPS - 1)
     for _ in range(2):
         for i in range(steps):
             inverse = ONE / (first + (last - first) * np.float32(i) / np.float32(steps - 1))
-            cosine = _cosine_at(parts, bins, values, weighted, inverse)
+            cosine = _cosine_at(parts, tables, room, unit, g, inverse)
             if cosine > score:
                 score, best = cosine, inverse
         middle = ONE / best
@@ -93,58 +160,71 @@ def _best_scale(parts: Parts, bins: Bins, values: np.ndarray, weighted: np.ndarr
     return best
 
 
+@jit_part
+def _energy(values: np.ndarray) -> Float:
+    """Sum of squares as eight interleaved ones."""
+    sums = np.zeros(8, dtype=np.float64)
+    for j in range(len(values)):
+        sums[j & 7] += np.float64(values[j]) * np.float64(values[j])
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+
+
 @jit
 def _choose_scaled(
-    residuals: np.ndarray, parts: Parts, bins: Bins, plain: bool, codes: np.ndarray, scale: np.ndarray
+    residuals: np.ndarray, parts: Parts, tables: Tables, plain: bool, codes: np.ndarray, scale: np.ndarray
 ) -> None:
     """Levels of coordinates over their root mean square, for the scale of the best cosine unless `plain`."""
     coded = codes.shape[1]
-    values, weighted = np.empty(coded, dtype=np.float32), np.empty(coded, dtype=np.float32)
+    room = Room(
+        np.empty(coded, dtype=np.float32),
+        np.empty(coded, dtype=np.float32),
+        np.empty(coded, dtype=np.int16),
+        np.empty(16, dtype=np.int16),
+        np.empty((2, LANES), dtype=np.float32),
+    )
+    values = room.values
     for i in range(len(residuals)):
-        energy = 0.0
         for p in range(len(parts.layout)):
-            begin, first, sigma = parts.layout[p, BEGIN], parts.layout[p, CODE], parts.values[p, SIGMA]
+            begin, first, inverse = parts.layout[p, BEGIN], parts.layout[p, CODE], ONE / parts.values[p, SIGMA]
             for j in range(parts.layout[p, LENGTH]):
-                o = residuals[i, begin + j]
-                values[first + j] = z = o / sigma
-                weighted[first + j] = o * parts.values[p, WEIGHT]
-                energy += np.float64(z) * np.float64(z)
-        g = np.float32(np.sqrt(energy / np.float64(coded)))
+                values[first + j] = residuals[i, begin + j] * inverse
+                room.weighted[first + j] = residuals[i, begin + j] * parts.values[p, WEIGHT]
+        g = np.float32(np.sqrt(_energy(values) / np.float64(coded)))
         unit = ONE / g if g > ZERO else ZERO
         for j in range(coded):
             values[j] *= unit
-        inverse = ONE if plain or not g > ZERO else _best_scale(parts, bins, values, weighted)
+        inverse = ONE if plain or not g > ZERO else _best_scale(parts, tables, room, g)
         for p in range(len(parts.layout)):
-            first = parts.layout[p, CODE]
+            first, count = parts.layout[p, CODE], 1 << parts.layout[p, BITS]
             for j in range(first, first + parts.layout[p, LENGTH]):
-                codes[i, j] = _nearest(values[j] * inverse, parts, bins, p)
+                codes[i, j] = _count_below(values[j] * inverse, tables.thresholds[p], count)
         scale[i] = g if plain else ZERO
 
 
 @jit
 def _choose_interval(
-    residuals: np.ndarray, parts: Parts, bins: Bins, rule: Int, codes: np.ndarray, t: np.ndarray, scale: np.ndarray
+    residuals: np.ndarray, parts: Parts, tables: Tables, rule: Int, codes: np.ndarray, t: np.ndarray, scale: np.ndarray
 ) -> None:
     """Levels of coordinates in an interval of their own: y + t 1, times `scale`."""
-    begin, length = parts.layout[0, BEGIN], parts.layout[0, LENGTH]
+    begin, length, bits = parts.layout[0, BEGIN], parts.layout[0, LENGTH], parts.layout[0, BITS]
     sigma, bin_scale, bin_offset = parts.values[0, SIGMA], parts.values[0, BIN_SCALE], parts.values[0, BIN_OFFSET]
     for i in range(len(residuals)):
         o = residuals[i, begin : begin + length]
-        middle, step = choose_interval(o, rule, parts.layout[0, BITS], sigma, bin_scale, bin_offset, bins.levels[0])
+        middle, step = choose_interval(o, rule, bits, sigma, bin_scale, bin_offset, tables.bins[0])
         inverse = ONE / step if step > ZERO else ZERO
         for j in range(length):
-            codes[i, j] = _nearest((o[j] - middle) * inverse, parts, bins, 0)
+            codes[i, j] = _count_below((o[j] - middle) * inverse, tables.thresholds[0], 1 << bits)
         t[i], scale[i] = middle * inverse, step
 
 
-def _bins(levels: np.ndarray) -> tuple[np.float32, np.float32, np.ndarray]:
-    """(scale, offset, index) of the bins of ascending levels; they reach a mean step beyond the outer ones."""
+def _bins(levels: np.ndarray, thresholds: np.ndarray) -> tuple[np.float32, np.float32, np.ndarray]:
+    """(scale, offset, levels) of the bins of ascending levels; they reach a mean step beyond the outer ones."""
     low, high = levels[0], levels[-1]
     margin = (high - low) / np.float32(len(levels))
     scale = np.float32(BINS) / (high - low + TWO * margin)
     offset = -(low - margin) * scale
     values = (np.arange(BINS, dtype=np.float32) + HALF - offset) / scale
-    return scale, offset, np.searchsorted(HALF * (levels[:-1] + levels[1:]), values, side="left")
+    return scale, offset, levels[np.searchsorted(thresholds, values, side="left")]
 
 
 def _check_segments(dim: int, segments: np.ndarray, scales: np.ndarray) -> None:
@@ -187,7 +267,7 @@ class LevelsCodec(Codec):
         require(not self.shifted or len(segments) == 1, "levels: interval rules have one segment")
         errors = NO_PARTS.profile if profile is None else array(profile, np.float32)
         require(profile is None or errors.shape == (2, dim), "levels: wrong shape")
-        layout, values, self._bins = self._lay_out(segments, scales, levels, prefix_levels)
+        layout, values, self._tables = self._lay_out(segments, scales, levels, prefix_levels)
         if 0 < lead < len(segments):
             self.lead = int((segments[:lead, 1] * segments[:lead, 3] // 4).sum())
         self._parts = Parts(frozen(layout), frozen(values), errors)
@@ -195,38 +275,43 @@ class LevelsCodec(Codec):
 
     def _lay_out(
         self, segments: np.ndarray, scales: np.ndarray, levels: np.ndarray, prefix_levels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, Bins]:
-        """Where the bits of every segment lie, their levels a row each, and the bins of these."""
+    ) -> tuple[np.ndarray, np.ndarray, Tables]:
+        """Where the bits of every segment lie, their levels a row each, and what the encoder reads of these."""
         count = len(segments)
         layout, values = np.zeros((count, 7), np.int64), np.zeros((count, VALUES), np.float32)
-        bins = Bins(np.empty((count, BINS), np.uint8), np.empty((count, BINS), np.float32))
+        tables = Tables(
+            np.zeros((count, 255), np.float32), np.empty((count, BINS), np.float32), np.zeros((count, 16), np.int16)
+        )
         symbol = extra = code = at = prefix_at = 0
         for p, (begin, length, bits, prefix) in enumerate(segments.tolist()):
             own, own_prefix = levels[at : at + (1 << bits)], prefix_levels[prefix_at : prefix_at + (1 << prefix)]
             require(len(own) == 1 << bits and len(own_prefix) == 1 << prefix, "levels: too few")
             ascend = np.isfinite(own).all() and (own[1:] >= own[:-1]).all() and own[0] < own[-1]
             require(bool(ascend), "levels: segment levels must ascend")
-            scale, offset, bins.places[p] = _bins(own)
+            thresholds = HALF * (own[:-1] + own[1:])
+            scale, offset, tables.bins[p] = _bins(own, thresholds)
+            tables.thresholds[p, : len(thresholds)] = thresholds
+            unit = SMALL_LEVEL / max(abs(own[0]), abs(own[-1])) if len(own) <= 16 else ZERO
+            tables.small[p, : len(own[:16])] = np.rint(own[:16] * unit)
             layout[p], values[p, :LEVEL] = (
                 (begin, length, bits, prefix, symbol, extra, code),
-                (*scales[p], scale, offset),
+                (*scales[p], scale, offset, unit),
             )
             values[p, LEVEL:][: len(own)], values[p, PREFIX_LEVEL:][: len(own_prefix)] = own, own_prefix
-            bins.levels[p] = own[bins.places[p]]
             symbol, extra, code = symbol + length * prefix // 4, extra + length * (bits - prefix) // 8, code + length
             at, prefix_at = at + (1 << bits), prefix_at + (1 << prefix)
         self.symbols, self.extra_bytes, self._coded = symbol, extra, code
-        return layout, values, Bins(*map(frozen, bins))
+        return layout, values, Tables(*map(frozen, tables))
 
     def _code(self, residuals: np.ndarray) -> Coded:
         codes = np.empty((len(residuals), self._coded), dtype=np.uint8)
         t, scale = np.zeros((2, len(residuals)), dtype=np.float32)
         if self.shifted:
-            _choose_interval(residuals, self._parts, self._bins, self._rule, codes, t, scale)
+            _choose_interval(residuals, self._parts, self._tables, self._rule, codes, t, scale)
             if self._unbiased:
                 scale[:] = 0
         else:
-            _choose_scaled(residuals, self._parts, self._bins, self._rule == PLAIN, codes, scale)
+            _choose_scaled(residuals, self._parts, self._tables, self._rule == PLAIN, codes, scale)
         symbols, extra = self._pack(codes)
         full = self._direction(codes)
         first = full if self.extra_bytes == 0 else self._direction(codes, prefix=True)

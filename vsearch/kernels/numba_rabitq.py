@@ -60,7 +60,8 @@ def _grid_level(a: Int, scale: Int, shift: Int, top: Int) -> Int:
 @jit_part
 def _try_clip(small: np.ndarray, scale: Int, shift: Int, top: Int, total: Float) -> tuple[Float, Float]:
     """(<a, y>, |y|^2) of the grid of one scale."""
-    product, norm2 = 0, 0
+    product: Int = 0
+    norm2: Int = 0
     for a in small:
         level = _grid_level(a, scale, shift, top)
         product += np.int64(abs(np.int64(a))) * level
