@@ -133,6 +133,7 @@ class Binary(Quantizer):
         # add = |o|^2, -rescale/2 = S = |o|^2/<o, y>, y = odd/2: the least-squares scale of odd is <o, y>/(2|y|^2).
         s = -full[:, 1] / 2
         scale = np.divide(2 * full[:, 0], s * norm2, out=np.zeros_like(s), where=s * norm2 != 0)
+        scale = np.clip(scale, 0, s / 2)
         return odd, scale, scale**2 * norm2
 
 
