@@ -18,7 +18,14 @@ from vsearch.errors import ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer, check_dim, padded, sample_of
 from vsearch.quantize.codes import Codes
-from vsearch.quantize.frames import frame_of, learn_frame, matrices, principal_axes, random_orthogonal
+from vsearch.quantize.frames import (
+    frame_of,
+    learn_frame,
+    matrices,
+    principal_axes,
+    random_orthogonal,
+    rotation_stream,
+)
 
 METHODS = ("sign", "itq", "recurrent")
 FACTOR_BYTES = 4
@@ -32,7 +39,7 @@ def itq_rotation(residuals: np.ndarray, dim: int, seed: int) -> np.ndarray:
     """
     axes = principal_axes(residuals, dim)[1]
     V = (sample_of(residuals, ITQ_ROWS) @ axes.T).astype(np.float32)
-    R = random_orthogonal(dim, np.random.default_rng(seed)).astype(np.float32)
+    R = random_orthogonal(dim, rotation_stream(seed)).astype(np.float32)
     if len(V):
         for _ in range(ITQ_ROUNDS):
             signs = np.where(V @ R > 0, np.float32(1), np.float32(-1))
