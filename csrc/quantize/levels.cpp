@@ -120,7 +120,7 @@ float peak_of(const float* values, std::size_t n) {
 
 std::size_t LevelsCodec::Part::bin(float value) const {
     const float at = value * bin_scale + bin_offset;
-    return static_cast<std::size_t>(std::min(std::max(at, 0.0f), static_cast<float>(kBins - 1)));
+    return static_cast<std::size_t>(std::min(std::max(0.0f, at), static_cast<float>(kBins - 1)));  // in this order no number becomes 0
 }
 
 LevelsCodec::LevelsCodec(std::size_t dim, const std::vector<Segment>& segments, const float* profile, LevelRule rule, bool unbiased,

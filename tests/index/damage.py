@@ -192,7 +192,6 @@ COMPACT: dict[str, Change] = {
     "compact factors in a table": become("compact", lambda a: a[None]),
     "a step that is no number": put("compact", 3, np.nan),
     "a step without end": put("compact", 4, np.inf),
-    "a step backwards": put("compact", 3, -1.0),
     "a wobble below nothing": put("compact", 10, -0.1),
     "a factor that is no number": put("compact", 0, np.nan),
 }

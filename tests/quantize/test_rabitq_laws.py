@@ -158,13 +158,20 @@ def test_4_codes_and_estimates_are_the_same_on_every_engine(engine: str, bits: i
     rotated_query = quantizer.transform.apply(q[None]).astype(np.float64)[0]
     scale = (rotated**2).sum(axis=1) / (rotated * y).sum(axis=1)
     rounded = np.abs(codes.compact.read(codes.factors) - found.full)
-    assert (rounded <= 0.501 * codes.compact.step + 1e-6 * np.abs(found.full)).all()
+    assert (rounded <= rounding(codes, found.full) + 1e-6 * np.abs(found.full)).all()
     assert np.allclose(found.full[:, 1], -2 * scale, rtol=1e-5)
     formula = (rotated**2).sum(axis=1) + (rotated_query**2).sum() - 2 * scale * (y @ rotated_query)
     for count in (1, 31, 32, 33, 64):
         full = quantizer.estimate(q, first(codes, count))
         assert np.allclose(full, formula[:count], rtol=2e-2 if bits == 1 else 3e-3)
         assert np.array_equal(full, quantizer.estimate(q, codes)[:count])
+
+
+def rounding(codes: Codes, full: np.ndarray) -> np.ndarray:
+    """The most that 16 bits may be off: half a step where steps are even, and of f16 deviations a half of 2^-10."""
+    step = codes.compact.step.astype(np.float64)
+    apart = np.abs(full - codes.compact.low.astype(np.float64))
+    return np.where(step >= 0, 0.501 * step, 2.0**-11 * apart - step * 2.0**-25 + 1e-6 * np.abs(full))
 
 
 def first(codes: Codes, count: int) -> Codes:
@@ -241,7 +248,7 @@ def test_4_blocks_are_laid_out_as_drawn(engine: str, symbols: int, columns: int,
 @pytest.mark.parametrize("size", [1e3, 1e15])
 @pytest.mark.parametrize("bits", ALL_BITS)
 def test_5_degenerate_vectors_and_queries(engine: str, bits: int, size: float) -> None:
-    """Factors share their scale: next to one of length 1e16, what is not within 2^31 of its square counts as zero."""
+    """Factors share their 16 bits: beside a vector of length 1e16, those of short ones are rounded to much less."""
     dim = 40
     axis, ones = np.eye(dim)[0], np.ones(dim)
     X = np.stack([0 * ones, ones, -3 * ones, axis, axis, 1e-15 * ones, size * ones]).astype(np.float32)
@@ -249,18 +256,24 @@ def test_5_degenerate_vectors_and_queries(engine: str, bits: int, size: float) -
     codes = quantizer.encode(X)
     for part in (codes.symbols, codes.extra, codes.factors):
         assert np.array_equal(part[3], part[4])
+    off = rounding(codes, encoded(quantizer, X).full)
+    grid = np.linalg.norm(levels(quantizer, codes), axis=1)
     decoded = quantizer.decode(codes)
-    assert np.isfinite(decoded).all() and (decoded[0] == 0).all()
+    assert np.isfinite(decoded).all() and np.linalg.norm(decoded[0]) <= off[0, 1] * grid[0]
+    add = codes.compact.read(codes.factors)[:, 0]
     for q in (np.zeros(dim), np.ones(dim), X[3], X[6]):
         q = q.astype(np.float32)
-        found = np.stack(quantizer.estimate_stages(q, codes))
+        square = float((q.astype(np.float64) ** 2).sum())
+        found = np.stack(quantizer.estimate_stages(q, codes)).astype(np.float64)
         assert np.isfinite(found).all()
-        assert found[0][0] == pytest.approx(float((q.astype(np.float64) ** 2).sum()), rel=1e-5)  # the zero residual
+        zero = off[0, 0] + off[0, 1] * grid[0] * np.sqrt(square) + 1e-5 * square
+        assert abs(found[2, 0] - square) <= zero  # the zero residual
         assert np.array_equal(found[:, 3], found[:, 4])
-        assert (found[1] <= found[0] * (1 + 1e-6)).all()
+        near = found[0] < square + add
+        assert (found[1] <= found[0] + 1e-6 * abs(found[0]))[near].all()
     exact = (X.astype(np.float64) ** 2).sum(axis=1)
-    about = quantizer.estimate(np.zeros(dim, np.float32), codes)  # nothing to estimate, and f16 cuts to 11 bits
-    assert np.allclose(about, exact, rtol=2**-11, atol=2.0**-31 * exact.max())
+    about = quantizer.estimate(np.zeros(dim, np.float32), codes)  # nothing to estimate
+    assert (np.abs(about - exact) <= off[:, 0] + 1e-5 * exact).all()
 
 
 @pytest.mark.parametrize("metric", oracle.METRICS)

@@ -178,7 +178,8 @@ class Quantizer(ABC):
             if spread is not None:
                 sin2 = np.minimum(1, spread**2 * (y.shape[1] - 1) / np.maximum(norm2, 1e-30))
                 return y * (scale * (1 - sin2)).astype(np.float32)[:, None]
-            scale = np.divide(full[:, 0], scale * norm2, out=np.zeros_like(scale), where=scale * norm2 != 0)
+            best = np.divide(full[:, 0], scale * norm2, out=np.zeros_like(scale), where=scale * norm2 != 0)
+            scale = np.clip(best, 0, scale)  # cos^2 is at most 1, whatever 16 bits make of the factors of short vectors
         return y * scale[:, None]
 
     # ------------------------------------------------------------------ alone

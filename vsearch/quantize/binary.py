@@ -18,7 +18,14 @@ from vsearch.errors import ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer, check_dim, padded, sample_of
 from vsearch.quantize.codes import Codes
-from vsearch.quantize.frames import frame_of, learn_frame, matrices, principal_axes, random_orthogonal
+from vsearch.quantize.frames import (
+    frame_of,
+    learn_frame,
+    matrices,
+    principal_axes,
+    random_orthogonal,
+    rotation_stream,
+)
 
 METHODS = ("sign", "itq", "recurrent")
 FACTOR_BYTES = 4
@@ -32,7 +39,7 @@ def itq_rotation(residuals: np.ndarray, dim: int, seed: int) -> np.ndarray:
     """
     axes = principal_axes(residuals, dim)[1]
     V = (sample_of(residuals, ITQ_ROWS) @ axes.T).astype(np.float32)
-    R = random_orthogonal(dim, np.random.default_rng(seed)).astype(np.float32)
+    R = random_orthogonal(dim, rotation_stream(seed)).astype(np.float32)
     if len(V):
         for _ in range(ITQ_ROUNDS):
             signs = np.where(V @ R > 0, np.float32(1), np.float32(-1))
@@ -133,6 +140,7 @@ class Binary(Quantizer):
         # add = |o|^2, -rescale/2 = S = |o|^2/<o, y>, y = odd/2: the least-squares scale of odd is <o, y>/(2|y|^2).
         s = -full[:, 1] / 2
         scale = np.divide(2 * full[:, 0], s * norm2, out=np.zeros_like(s), where=s * norm2 != 0)
+        scale = np.clip(scale, 0, s / 2)
         return odd, scale, scale**2 * norm2
 
 

@@ -18,6 +18,13 @@ from vsearch.quantize.moments import eigen_descending, second_moment
 ROTATIONS = ("hadamard", "dense", "pca", "none")
 
 
+def rotation_stream(seed: int) -> np.random.Generator:
+    """Random numbers for rotations: of another stream than those of `default_rng(seed)`, which users make data with. A
+    rotation that is made of the vectors themselves turns them to the axes.
+    """
+    return np.random.default_rng([seed, 0x726F74])
+
+
 def random_orthogonal(dim: int, rng: np.random.Generator) -> np.ndarray:
     """A Haar-distributed orthogonal matrix, float64: QR of a Gaussian one with the signs of R's diagonal fixed
     (Mezzadri, 2007).
@@ -55,7 +62,7 @@ def learn_frame(kind: str, residuals: np.ndarray, dim: int, seed: int) -> dict[s
     if kind == "hadamard":
         return {"rotation": random_signs(dim, seed)}
     if kind == "dense":
-        return matrices(random_orthogonal(dim, np.random.default_rng(seed)))
+        return matrices(random_orthogonal(dim, rotation_stream(seed)))
     if kind == "pca":
         return matrices(principal_axes(residuals, dim)[1])
     return matrices(np.eye(dim))

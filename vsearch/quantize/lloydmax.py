@@ -17,7 +17,14 @@ from vsearch._validate import check_choice, check_int
 from vsearch.quantize.base import Quantizer, check_dim, padded
 from vsearch.quantize.codebooks import Codebook, lloyd_max
 from vsearch.quantize.codes import Encoded
-from vsearch.quantize.frames import ROTATIONS, frame_of, learn_frame, matrices, random_orthogonal
+from vsearch.quantize.frames import (
+    ROTATIONS,
+    frame_of,
+    learn_frame,
+    matrices,
+    random_orthogonal,
+    rotation_stream,
+)
 from vsearch.quantize.segments import Segment, code_bytes, codec_of, describe
 
 FACTOR_BYTES = 4
@@ -132,7 +139,7 @@ class TurboQuant(Quantizer):
         self, residuals: np.ndarray, dim: int, metric: str, queries: np.ndarray | None, threads: int
     ) -> dict[str, np.ndarray]:
         wide = padded(dim)
-        rng = np.random.default_rng(self.seed)
+        rng = rotation_stream(self.seed)
         rotation = random_orthogonal(wide, rng)[:, :dim]
         if self.mode == "mse":
             return matrices(rotation) | describe([Segment(0, wide, self.bits, 1, 1.0, 1.0, lloyd_max(self.bits))])

@@ -19,7 +19,7 @@ from vsearch.errors import NotFittedError
 from vsearch.quantize.allocation import OBJECTIVES, UNIT, allocate, error_table, plan_text
 from vsearch.quantize.base import Quantizer, check_dim, padded
 from vsearch.quantize.codebooks import MAX_BITS, Codebook, fitted, lloyd_max, uniform
-from vsearch.quantize.frames import frame_of, matrices, principal_axes, random_orthogonal
+from vsearch.quantize.frames import frame_of, matrices, principal_axes, random_orthogonal, rotation_stream
 from vsearch.quantize.moments import second_moment
 from vsearch.quantize.segments import Segment, codec_of, describe, prefix_bits
 
@@ -155,7 +155,7 @@ class SAQ(Quantizer):
         wide = padded(dim)
         lengths = np.array([min(self.block, wide - begin) for begin in range(0, wide, self.block)])
         for merged in (False, True):
-            turn = _turn(lengths, dim, np.random.default_rng(self.seed))
+            turn = _turn(lengths, dim, rotation_stream(self.seed))
             maps = (turn @ _tall(basis, wide), turn @ _tall(query_basis, wide), inverse @ turn.T[:dim])
             Z = (residuals @ maps[0].T.astype(np.float32)).astype(np.float32)
             asked = None if queries is None else (queries @ maps[1].T).astype(np.float32)
