@@ -1,6 +1,6 @@
-"""Bad values for every parameter of every public call: the exact class, the exact message, and nothing has changed.
+"""Bad values for every parameter of every call of an index: the exact class, the exact message, and nothing changed.
 
-`FAULTS` names every parameter; `test_no_parameter_is_forgotten` compares it with the signatures.
+`FITTING` and `ELSEWHERE` name every parameter; `test_no_parameter_is_forgotten` compares them with the signatures.
 """
 
 from __future__ import annotations
@@ -12,113 +12,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faults import (
+    NAN,
+    TOP,
+    D,
+    Fault,
+    N,
+    P,
+    S,
+    T,
+    X,
+    choices,
+    flags,
+    ints,
+    matrices,
+    numbers,
+    parameters,
+    queries,
+    refuses,
+)
 
 import vsearch as vs
 
-N, D = 60, 8
-X = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
 NEW = X[:3] + 1
 IDS = np.arange(100, 100 + N)
-P, T, S = vs.ParameterError, vs.DTypeError, vs.DimensionError
-NAN = float("nan")
-
-Fault = tuple[Any, type[vs.VsearchError], str]
-
-
-def ints(name: str, low: int, high: int, none: bool = False) -> list[Fault]:
-    wanted = f"`{name}` must be an int in [{low}, {high}]; got "
-    return [
-        (low - 1, P, f"{wanted}{low - 1}."),
-        (high + 1, P, f"{wanted}{high + 1}."),
-        (2.5, T, f"{wanted}2.5."),
-        (2.0, T, f"{wanted}2.0."),
-        (NAN, T, f"{wanted}nan."),
-        ("3", T, f"{wanted}'3'."),
-        ([3], T, f"{wanted}[3] (list)."),
-        (True, T, f"{wanted}True (bool)."),
-        (np.float32(3), T, f"{wanted}np.float32(3.0) (float32)."),
-        (np.zeros(2, np.int64), T, f"{wanted}an array of dtype int64 and shape (2,)."),
-        *([] if none else [(None, T, f"{wanted}None.")]),
-    ]
-
-
-def numbers(name: str, interval: str, outside: list[Any]) -> list[Fault]:
-    wanted = f"`{name}` must be a number in {interval}; got "
-    return [
-        *((value, P, f"{wanted}{value}.") for value in (*outside, NAN, float("inf"), -float("inf"))),
-        ("0.9", T, f"{wanted}'0.9'."),
-        ([0.9], T, f"{wanted}[0.9] (list)."),
-        (True, T, f"{wanted}True (bool)."),
-        (np.array([0.9, 0.8]), T, f"{wanted}an array of dtype float64 and shape (2,)."),
-        (1j, T, f"{wanted}1j (complex)."),
-    ]
-
-
-def choices(name: str, allowed: str, *hints: tuple[str, str]) -> list[Fault]:
-    wanted = f"`{name}` must be one of {allowed}; got "
-    return [
-        *((wrong, P, f"{wanted}{wrong!r}. Did you mean {right!r}?") for wrong, right in hints),
-        ("qqq", P, f"{wanted}'qqq'."),
-        (2, P, f"{wanted}2."),
-        (["l2"], P, f"{wanted}['l2'] (list)."),
-        (np.float32, P, f"{wanted}<class 'numpy.float32'> (type)."),
-    ]
-
-
-def flags(name: str, none: bool = False) -> list[Fault]:
-    wanted = f"`{name}` must be True or False; got "
-    values = [("yes", "'yes'"), (1, "1"), (0.0, "0.0"), ([], "[] (list)"), *([] if none else [(None, "None")])]
-    return [(value, T, f"{wanted}{shown}.") for value, shown in values]
-
-
-def matrices(name: str, d: int | None, empty: bool = False) -> list[Fault]:
-    kinds = f"`{name}` must be an array of float16, float32, float64, int8, uint8; got "
-    shape = "(n, d)" if d is None else f"(n, {d})"
-    cut = X[:4].copy()
-    cut[2, 5] = NAN
-    endless = X[:4].astype(np.float64)
-    endless[1, 0] = -np.inf
-    wide = X[:4].astype(np.float64)
-    wide[3, 7] = 1e39
-    like = f"`{name}` must have d={d} like the index; got d=7. Were they made by another model?"
-    return [
-        (cut, P, f"`{name}` must be finite; row 2 has NaN."),
-        (endless, P, f"`{name}` must be finite; row 1 has infinity."),
-        (wide, P, f"`{name}` must fit float32; row 3 has a value beyond 3.4e38."),
-        (X[0], S, f"`{name}` must have shape {shape}; got (8,). For one vector, pass `{name}[None]`."),
-        (X[None], S, f"`{name}` must have shape {shape}; got (1, {N}, {D})."),
-        (3.5, S, f"`{name}` must have shape {shape}; got ()."),
-        ([[1, 2], [3]], S, f"`{name}` must have rows of equal length; got [[1, 2], [3]] (list)."),
-        (X.astype(np.complex64), T, f"{kinds}dtype complex64."),
-        (X.astype(np.int32), T, f"{kinds}dtype int32."),
-        (X > 0, T, f"{kinds}dtype bool."),
-        ([["a"]], T, f"{kinds}a list (dtype <U1)."),
-        (None, T, f"{kinds}a NoneType (dtype object)."),
-        ("vectors", T, f"{kinds}a str (dtype <U7)."),
-        *(
-            [(X[:, :7], S, like)]
-            if d is not None
-            else [(X[:, :0], S, f"`{name}` must have 1 to 65536 dimensions; got 0.")]
-        ),
-        *([] if empty else [(X[:0], S, f"`{name}` must have at least one row; got shape (0, {D}).")]),
-    ]
-
-
-def queries(name: str, only_one: bool = False) -> list[Fault]:
-    kept = [fault for fault in matrices(name, D, empty=True) if getattr(fault[0], "ndim", 0) == 2]
-    shape = f"`{name}` must have shape ({D},) or (nq, {D}); got "
-    bad = X[0].copy()
-    bad[7] = np.inf
-    one = [(X[:2], S, f"`{name}` must be one vector of shape ({D},); got (2, {D}).")] if only_one else []
-    return [
-        *kept,
-        *one,
-        (bad, P, f"`{name}` must be finite; row 0 has infinity."),
-        (X[0, :7], S, f"`{name}` must have d={D} like the index; got d=7. Were they made by another model?"),
-        (X[None], S, f"{shape}(1, {N}, {D})."),
-        (np.float32(1), S, f"{shape}()."),
-        ("q", T, f"`{name}` must be an array of float16, float32, float64, int8, uint8; got a str (dtype <U1)."),
-    ]
 
 
 def some_ids(n: int | None) -> list[Fault]:
@@ -161,16 +78,18 @@ NO_PATH: list[Fault] = [
     ("", P, "`path` must be the name of a file; got ''."),
     ("a\0b", P, "`path` must be the name of a file; got 'a\\x00b'."),
 ]
-CLASS = "<class 'vsearch.quantize.grid.RaBitQ'>"
+WANTED = "`quantizer` must be a quantizer, as vs.RaBitQ(), or None; got "
 NO_QUANTIZER: list[Fault] = [
-    ("rabitq", T, "`quantizer` must be a vs.RaBitQ or None; got 'rabitq'."),
-    (4, T, "`quantizer` must be a vs.RaBitQ or None; got 4."),
-    (vs.RaBitQ, T, f"`quantizer` must be a vs.RaBitQ or None; got {CLASS}. Write `vs.RaBitQ()` with brackets."),
+    ("rabitq", T, f"{WANTED}'rabitq'."),
+    (4, T, f"{WANTED}4."),
+    (vs.RaBitQ, T, f"{WANTED}<class 'vsearch.quantize.rabitq.RaBitQ'>. Write `vs.RaBitQ()` with brackets."),
+    (vs.SAQ, T, f"{WANTED}<class 'vsearch.quantize.saq.SAQ'>. Write `vs.SAQ()` with brackets."),
+    (vs.Flat, T, f"{WANTED}<class 'vsearch.index.flat.Flat'>."),
 ]
 METRICS = choices("metric", "'l2', 'ip', 'cosine'", ("cosin", "cosine"), ("L2", "l2"))
 DTYPES = choices("dtype", "'f32', 'f16', 'bf16', 'int8'", ("f32 ", "f32"), ("uint8", "int8"))
 REFINE = choices("refine", "'f32', 'f16', 'bf16', 'int8', None", ("int4", "int8"))
-TOP = 2**63 - 1
+
 
 Call = Callable[[Any, Any], Any]
 
@@ -233,21 +152,6 @@ FITTING: dict[str, tuple[list[Fault], Call]] = {
     "save.path": (NO_PATH, lambda index, v: index.save(v)),
 }  # fmt: skip
 
-CODER = vs.RaBitQ(4).fit(X)
-CODES = CODER.encode(X)
-WRONG_CODES: list[Fault] = [
-    (None, T, "`codes` must be what encode(X) returned; got a NoneType."),
-    (X, T, "`codes` must be what encode(X) returned; got a ndarray."),
-    (
-        vs.RaBitQ(3).fit(X).encode(X), P,
-        f"`codes` must be of RaBitQ(bits=4) for {D} dimensions; these are of another quantizer.",
-    ),
-    (
-        vs.RaBitQ(4).fit(np.eye(17)).encode(np.eye(17)), P,
-        f"`codes` must be of RaBitQ(bits=4) for {D} dimensions; these are of another quantizer.",
-    ),
-]  # fmt: skip
-
 ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "Flat.metric": (METRICS, lambda v: vs.Flat(v)),
     "Flat.dtype": (DTYPES, lambda v: vs.Flat(dtype=v)),
@@ -260,22 +164,6 @@ ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "IVF.quantizer": (NO_QUANTIZER, lambda v: vs.IVF(quantizer=v)),
     "IVF.refine": (REFINE, lambda v: vs.IVF(refine=v)),
     "IVF.seed": (ints("seed", 0, TOP), lambda v: vs.IVF(seed=v)),
-    "RaBitQ.bits": (ints("bits", 1, 8), lambda v: vs.RaBitQ(v)),
-    "RaBitQ.seed": (ints("seed", 0, TOP), lambda v: vs.RaBitQ(seed=v)),
-    "RaBitQ.fit.X": (matrices("X", None), lambda v: vs.RaBitQ().fit(v)),
-    "RaBitQ.start.dim": (ints("dim", 1, 65536), lambda v: vs.RaBitQ().start(v)),
-    "RaBitQ.bytes_per_vector.dim": (ints("dim", 1, 65536), lambda v: CODER.bytes_per_vector(v)),
-    "RaBitQ.encode.X": (matrices("X", D), lambda v: CODER.encode(v)),
-    "RaBitQ.encode.threads": (ints("threads", 1, 1024, none=True), lambda v: CODER.encode(X, threads=v)),
-    "RaBitQ.decode.codes": (WRONG_CODES, lambda v: CODER.decode(v)),
-    "RaBitQ.estimate.query": (queries("query", only_one=True), lambda v: CODER.estimate(v, CODES)),
-    "RaBitQ.estimate.codes": (WRONG_CODES, lambda v: CODER.estimate(X[0], v)),
-    "RaBitQ.estimate_stages.query": (queries("query", only_one=True), lambda v: CODER.estimate_stages(v, CODES)),
-    "RaBitQ.estimate_stages.codes": (WRONG_CODES, lambda v: CODER.estimate_stages(X[0], v)),
-    "RaBitQ.estimate_stages.epsilon": (
-        numbers("epsilon", "[0, inf)", [-0.1]),
-        lambda v: CODER.estimate_stages(X[0], CODES, v),
-    ),
     "load.path": (NO_PATH, lambda v: vs.load(v)),
 }
 
@@ -301,13 +189,6 @@ def state(index: Any) -> list[Any]:
     return [repr(index), len(index), index.dim, calibration, *(a if a is None else a.tobytes() for a in arrays)]
 
 
-def refuses(fault: Fault, call: Callable[[Any], Any]) -> None:
-    value, kind, message = fault
-    with pytest.raises(vs.VsearchError) as caught:
-        call(value)
-    assert (type(caught.value), str(caught.value)) == (kind, message)
-
-
 @pytest.mark.parametrize("name", FITTING)
 def test_bad_arguments_of_an_index_change_nothing(index: Any, name: str) -> None:
     faults, call = FITTING[name]
@@ -331,20 +212,13 @@ def test_bad_flags_of_load(tmp_path: Path, name: str) -> None:
         refuses(fault, lambda value: vs.load(tmp_path / "x.vsx", **{name: value}))
 
 
-def parameters(call: Any) -> list[str]:
-    return [name for name in inspect.signature(call).parameters if name != "self"]
-
-
 def test_no_parameter_is_forgotten() -> None:
     known = {*ELSEWHERE, "load.mmap", "load.check"}
-    inside = {"RaBitQ.encode_residuals"}  # between the layers: its arguments come from an index
-    for cls in (vs.Flat, vs.IVF, vs.RaBitQ):
+    for cls in (vs.Flat, vs.IVF):
         assert {f"{cls.__name__}.{name}" for name in parameters(cls)} <= known
         for method, call in inspect.getmembers(cls, inspect.isfunction):
-            if method.startswith("_") or f"{cls.__name__}.{method}" in inside:
-                continue
-            prefix, table = (f"{cls.__name__}.", known) if cls is vs.RaBitQ else ("", set(FITTING))
-            assert {f"{prefix}{method}.{name}" for name in parameters(call)} <= table
+            if not method.startswith("_"):
+                assert {f"{method}.{name}" for name in parameters(call)} <= set(FITTING)
     assert {f"load.{name}" for name in parameters(vs.load)} <= known
 
 
@@ -366,17 +240,6 @@ def test_not_fitted(kind: str, tmp_path: Path) -> None:
         assert str(caught.value) == message
     assert len(index) == 0 and 3 not in index and index.dim is None and "not fitted" in repr(index)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_quantizer_that_is_not_fitted() -> None:
-    for coder in (vs.RaBitQ(4), vs.RaBitQ(4).start(D)):
-        for call in (
-            lambda coder=coder: coder.encode(X),
-            lambda coder=coder: coder.decode(CODES),
-            lambda coder=coder: coder.estimate(X[0], CODES),
-        ):
-            with pytest.raises(vs.NotFittedError, match=r"^RaBitQ is not fitted; call fit\(X\) first\.$"):
-                call()
 
 
 def test_recall_and_effort_exclude_each_other(index: Any) -> None:

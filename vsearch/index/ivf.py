@@ -47,8 +47,10 @@ class IVF(Index):
     seed : int, default 0
         Of the k-means and, without a quantizer, the rotation; the same seed gives the same index.
 
-    Notes ----- `effort` is the number of lists probed for each query. With codes the distances returned come from the
-    `refine` vectors; with ``refine=None`` they are estimates.
+    Notes
+    -----
+    `effort` is the number of lists probed for each query. With codes the distances returned come from the `refine`
+    vectors; with ``refine=None`` they are estimates.
 
     Examples
     --------

@@ -88,11 +88,11 @@ class Quantizer(ABC):
         """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
 
     def columns(self, metric: str) -> int:
-        """Which factors a compact index stores for each vector."""
+        """Which factors a compact index of this `metric` stores for each vector."""
         return ADD | RESCALE
 
     def constants(self, metric: str) -> tuple[float, float, float]:
-        """The factors that are not stored."""
+        """The factors that a compact index of this `metric` does not store."""
         return 0.0, 0.0, 0.0
 
     def _shown(self) -> dict[str, Any]:
@@ -120,7 +120,11 @@ class Quantizer(ABC):
         queries: np.ndarray | None = None,
         threads: int = 1,
     ) -> Self:
-        """Learns transform and codec from float32 residuals (n, dim) of vectors to the centroids of their lists."""
+        """Learns transform and codec from float32 residuals (n, dim) of vectors to the centroids of their lists.
+
+        `metric` is that of the index, `queries` (m, dim) a sample of what it will be asked; `threads` threads share the
+        work.
+        """
         learnt = self._learn(residuals, dim, metric, queries, threads)
         self._assemble(dim, metric, learnt)
         self.arrays = dict(learnt)
@@ -132,7 +136,9 @@ class Quantizer(ABC):
 
     @staticmethod
     def restore(meta: Any, dim: int, metric: str, arrays: Mapping[str, np.ndarray]) -> Quantizer:
-        """The trained quantizer of a file; ValueError where it is none."""
+        """The trained quantizer of a file for `dim` dimensions and a `metric`, from the `meta` and `arrays` that
+        `state` gave; ValueError where these are not what it gave.
+        """
         made = Quantizer.from_params(meta)
         made._assemble(dim, metric, arrays)
         made.arrays = dict(arrays)
@@ -140,7 +146,7 @@ class Quantizer(ABC):
 
     @staticmethod
     def from_params(meta: Any) -> Quantizer:
-        """The untrained quantizer that the first part of `state` names; ValueError where it is none."""
+        """The untrained quantizer that `meta`, the first part of `state`, names; ValueError where it is none."""
         kind = Quantizer._kinds.get(str(meta.get("name"))) if isinstance(meta, Mapping) else None
         if kind is None or not isinstance(meta.get("params"), Mapping):
             raise ValueError(f"there is no quantizer {meta!r:.60}")
@@ -158,13 +164,17 @@ class Quantizer(ABC):
         metric: str,
         threads: int,
     ) -> Encoded:
-        """Codes of transformed vectors relative to `centroids[assign]`, all without the mean: what an index stores."""
+        """Codes of transformed vectors relative to `centroids[assign]`, all without the mean: what an index stores.
+
+        The factors are those of `metric`; `threads` threads share the rows.
+        """
         return Encoded(**self.codec.encode(transformed, assign, centroids, mean, metric, threads))
 
     def reconstruct(
         self, symbols: np.ndarray, extra: np.ndarray, full: np.ndarray, metric: str, spread: float | None = None
     ) -> np.ndarray:
-        """Transformed residuals that codes stand for, float32 (n, padded), scaled to least squares.
+        """Transformed residuals that codes (symbols and extra bits) stand for, float32 (n, padded), scaled to least
+        squares by their `full` factors of `metric`.
 
         The best scale is <o, y>/|y|^2 = S cos^2 with S = |o|^2/<o, y>. Of codes alone |o|^2 is `add` (the centroid is
         the origin); in an index cos^2 = 1 - sin^2 comes from the mean spread |y| sin / sqrt(D - 1).
@@ -234,14 +244,16 @@ class Quantizer(ABC):
         return Codes(encoded.symbols, encoded.extra, compact.store(encoded.full), compact)
 
     def compact(self, metric: str, mean_norm2: float = 0.0) -> CompactFactors:
-        """Empty compact factors of this quantizer; `mean_norm2` is the squared length of the mean of unit vectors."""
+        """Empty compact factors for `metric`; `mean_norm2` is the squared length of the mean of unit vectors."""
         made = CompactFactors(self.columns(metric), low=np.asarray(self.constants(metric), dtype=np.float32))
         if made.columns & ADD and metric != "ip" and not self._add_is_of_code:
             made.norm2, made.norm2_add = (0.0, 1.0) if metric == "l2" else (1.0 - mean_norm2, 2.0)
         return made
 
     def apply(self, X: np.ndarray, threads: int = 1) -> np.ndarray:
-        """Transformed rows of X, float32 (n, padded): by one matrix product where the transform is a matrix."""
+        """Transformed rows of X, float32 (n, padded): by one matrix product where the transform is a matrix, else by
+        `threads` threads.
+        """
         base = self.arrays.get("base")
         return self.transform.apply(X, threads) if base is None else X @ base.T
 
@@ -253,7 +265,9 @@ class Quantizer(ABC):
         return self.transform.apply_inverse(np.ascontiguousarray(rotated, dtype=np.float32))
 
     def estimate(self, query: Any, codes: Codes) -> np.ndarray:
-        """Estimated squared Euclidean distances, float32: (n,) from one query (d,), (nq, n) from many (nq, d)."""
+        """Estimated squared Euclidean distances to codes, float32: (n,) from one query (d,), (nq, n) from many
+        (nq, d).
+        """
         self._check_codes(codes)
         queries, single = check_queries("query", query, self.transform.dim)
         scan = self._scan(codes)

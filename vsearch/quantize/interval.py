@@ -37,7 +37,7 @@ class _Interval(Quantizer):
         raise NotImplementedError
 
     def columns(self, metric: str) -> int:
-        """Which factors a compact index stores for each vector."""
+        """Which factors a compact index of this `metric` stores for each vector."""
         return ADD | RESCALE | SHIFT
 
     def bytes_per_vector(self, dim: int) -> float:

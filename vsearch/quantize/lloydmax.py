@@ -184,8 +184,9 @@ class TurboQuant(Quantizer):
         metric: str,
         threads: int,
     ) -> Encoded:
-        """Codes of transformed vectors relative to `centroids[assign]`; "prod" replaces the second half of each by the
-        sketch of what the levels leave of the first.
+        """Codes of transformed vectors relative to `centroids[assign]`, all without the mean; "prod" replaces the
+        second half of each by the sketch of what the levels leave of the first. The factors are those of `metric`;
+        `threads` threads share the rows.
         """
         if self.mode == "mse":
             return super().encode_residuals(transformed, assign, centroids, mean, metric, threads)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vsearch._validate import check_choice, check_float, check_int
-from vsearch.errors import NotFittedError
+from vsearch.errors import NotFittedError, ParameterError
 from vsearch.quantize.allocation import OBJECTIVES, UNIT, allocate, error_table, plan_text
 from vsearch.quantize.base import Quantizer, check_dim, padded
 from vsearch.quantize.codebooks import MAX_BITS, Codebook, fitted, lloyd_max, uniform
@@ -112,7 +112,8 @@ class SAQ(Quantizer):
     ) -> None:
         self.bits = check_float("bits", bits, 0.25, MAX_BITS)
         self.block = check_int("block", block, UNIT, 256)
-        check_choice("block", self.block % UNIT, (0,))
+        if self.block % UNIT:
+            raise ParameterError(f"`block` must be a multiple of {UNIT}; got {self.block}.")
         self.objective = check_choice("objective", objective, OBJECTIVES)
         self.levels = check_choice("levels", levels, LEVELS)
         self.basis = check_choice("transform", transform, TRANSFORMS)

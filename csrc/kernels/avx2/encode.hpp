@@ -7,7 +7,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "kernels/avx2/codes.hpp"
@@ -60,7 +59,8 @@ void sign_moments(const float* x, const float* c, const float* mean, std::size_t
     out[3] = fold16(center);
     alignas(32) float peaks[8];
     _mm256_store_ps(peaks, peak);
-    out[4] = *std::max_element(peaks, peaks + 8);
+    for (int i = 1; i < 8; ++i) peaks[0] = peaks[i] > peaks[0] ? peaks[i] : peaks[0];
+    out[4] = peaks[0];
 }
 
 inline __m256i rounded(const float* x, __m256 factor, __m256 top) {
@@ -88,7 +88,7 @@ void grid_scores(const std::int16_t* a, std::size_t d, const std::uint16_t* scal
     for (std::size_t begin = 0; begin < d; begin += kExact) {
         __m256i dot[4], norm[4];
         for (int i = 0; i < 4; ++i) dot[i] = norm[i] = _mm256_setzero_si256();
-        for (std::size_t j = begin; j < std::min(d, begin + kExact); j += 16) {
+        for (std::size_t j = begin; j < d && j < begin + kExact; j += 16) {
             const __m256i magnitude = _mm256_abs_epi16(load256(a + j));
             for (int i = 0; i < 4; ++i) {
                 const __m256i level = grid_levels(magnitude, scale[i], down, top16);

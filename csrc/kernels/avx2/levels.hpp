@@ -6,7 +6,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "kernels/avx2/encode.hpp"
@@ -30,7 +29,7 @@ void level_scores_of(const std::int16_t* v, std::size_t d, const std::int16_t* t
     out[0] = out[1] = 0;
     for (std::size_t begin = 0; begin < d; begin += kExact) {
         __m256i dot = _mm256_setzero_si256(), norm = dot;
-        for (std::size_t j = begin; j < std::min(d, begin + kExact); j += 16) {
+        for (std::size_t j = begin; j < d && j < begin + kExact; j += 16) {
             const __m256i value = load256(v + j);
             __m256i u = _mm256_setzero_si256();
             VSEARCH_UNROLL
@@ -228,7 +227,7 @@ inline float dot_by(const std::uint8_t* codes, const float* q, std::size_t d, Lo
 template <int kRegisters>
 float dot_in_registers(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d) {
     alignas(32) float padded[8 * kRegisters] = {};
-    std::copy(levels, levels + count, padded);
+    std::memcpy(padded, levels, static_cast<std::size_t>(count) * sizeof(float));
     __m256 table[kRegisters];
     for (int r = 0; r < kRegisters; ++r) table[r] = _mm256_load_ps(padded + 8 * r);
     return dot_by(codes, q, d, [&](__m256i u) {
