@@ -84,7 +84,8 @@ def _best_scale(small: np.ndarray, bits: Int, peak: Float, total: Float) -> tupl
     top, shift, most = (1 << (bits - 1)) - 1, 0, unit / (HALF * low)
     while most * np.float32(2 << shift) <= MOST_16:
         shift += 1
-    best, best_clip, best_product, best_norm2 = 0, ONE, 0.0, 1.0
+    best: Int = 0
+    best_clip, best_product, best_norm2 = ONE, 0.0, 1.0
     first, last, steps = low, high, coarse
     for turn in range(2 + refits):
         before = best_clip
