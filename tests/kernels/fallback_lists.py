@@ -157,29 +157,15 @@ class Lists:
                 used = [i for i in range(3) if columns >> i & 1]
                 own = self.codes["full"]
                 table[:3] = np.where([i in used for i in range(3)], own.min(axis=0), own.mean(axis=0))
-<<<<<<< HEAD
                 is_even = self.metric == "l2"  # equal steps in uint16; or f16, told by a negative step
                 table[3:6] = (np.ptp(own, axis=0) + np.float32(1e-30)) / (65535 if is_even else -1000)
-=======
-                table[3:6] = np.ptp(own, axis=0) / 65535 + np.float32(1e-30)
-                table[5] *= -1  # `shift`, and with codes by levels `rescale`, as f16
-                table[4] *= 1 if codec.symbols == codec.dim // 4 else -1
->>>>>>> numba
                 table[6] = self.codes["first"][:, 1].sum() / own[:, 1].sum()
                 if columns == 1:  # rescale from the length of the residual, which is `add` under l2
                     table[7:10] = (self.codes["first"][:, 1] / np.sqrt(self.codes["first"][:, 0])).mean(), 0, 1
                 table[10] = 0.02 if codec.extra_bytes else 0
-<<<<<<< HEAD
                 stored = ((own - table[:3]) / np.abs(table[3:6]))[:, used]
                 held = np.clip(np.rint(stored), 0, 65535).astype(np.uint16) if is_even else stored.astype(np.float16)
                 factors = np.ascontiguousarray(held).view(np.uint8)
-=======
-                steps = (own - table[:3]) / np.abs(table[3:6])
-                halves = (steps * 0.5).astype(np.float16).view(np.uint16)
-                table[3:6] *= np.where(table[3:6] < 0, 2, 1)
-                stored = np.where(table[3:6] < 0, halves, np.rint(steps).astype(np.int64))[:, used]
-                factors = np.ascontiguousarray(stored, dtype=np.uint16).view(np.uint8)
->>>>>>> numba
                 size = 2
             else:
                 factors = np.ascontiguousarray(first).view(np.uint8)

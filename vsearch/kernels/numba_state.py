@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsearch.kernels.numba_base import Float, Int, frozen, jit_part
+from vsearch.kernels.numba_base import Bool, Float, Int, frozen, jit_part
 from vsearch.kernels.numba_coarse import Coarse, Probed, new_probed
 from vsearch.kernels.numba_codec import ZERO, Coder, Query
 from vsearch.kernels.numba_codes import BLOCK, TILE
@@ -105,7 +105,7 @@ class Work(NamedTuple):
     query: Query
     pairs: np.ndarray
     sums: np.ndarray  # of the leading symbols, and of all
-    factors: np.ndarray  # add (the shift's share in it) and rescale of a block
+    factors: np.ndarray  # add (the shift's share in it), rescale and shift of a block
     probed: Probed
     codes: np.ndarray
     row: np.ndarray
@@ -131,7 +131,7 @@ def new_work(x: IvfArrays, probes: int) -> Work:
         query=new_query(x.codes.coder, x.codes.symbols),
         pairs=np.empty((x.codes.symbols, 256), dtype=np.uint32),
         sums=np.empty((2, TILE, 16), dtype=np.uint32),
-        factors=np.empty((2, BLOCK), dtype=np.float32),
+        factors=np.empty((3, BLOCK), dtype=np.float32),
         probed=new_probed(lists, padded, min(probes, lists)),
         codes=np.empty(dim, dtype=np.int16),
         row=np.empty(dim, dtype=np.float32),
@@ -140,50 +140,79 @@ def new_work(x: IvfArrays, probes: int) -> Work:
 
 
 @jit_part
-def _stored_factor(codes: Codes, i: Int, block: Int, lane: Int) -> Float:
-    """A factor as its block holds it, in f32 or in 16 bits; of a compact index also what its blocks do not hold."""
-    at, first = BLOCK * codes.columns[i] + lane, 4 * codes.symbols
-    if not codes.compact:
-        return np.uint32(codes.words[block, first + at]).view(np.float32)
-    if codes.columns[i] < 0:
-        return codes.table[LOW + i]
-    pair = codes.words[block, first + (at >> 1)] >> np.uint32(16 * (at & 1)) & np.uint32(0xFFFF)
-    step = codes.table[STEP + i]
-    if step < ZERO:
-        return codes.table[LOW + i] - step * half_to_float(np.uint16(pair))
-    return codes.table[LOW + i] + step * np.float32(pair)
+def _compact_factor(pair: Int, odd: Int, low: Float, step: Float) -> Float:
+    """A factor in 16 bits, the one or the other of a word."""
+    stored = np.uint16(np.uint32(pair) >> np.uint32(16 * odd) & np.uint32(0xFFFF))
+    return low - step * half_to_float(stored) if step < ZERO else low + step * np.float32(stored)
 
 
 @jit_part
-def block_factors(codes: Codes, block: Int, query_sum: Float, out: np.ndarray) -> None:
-    """add and rescale of the symbols of a block's vectors; what the constant of a grid adds joins `add`."""
-    table = codes.table
-    for v in range(BLOCK):
-        out[ADD, v] = _stored_factor(codes, ADD, block, v)
-    for v in range(BLOCK):
-        if table[ROOT] != ZERO:
-            out[RESCALE, v] = table[ROOT] * np.sqrt(max(table[NORM2] + table[NORM2_ADD] * out[ADD, v], ZERO))
-        else:
-            out[RESCALE, v] = _stored_factor(codes, RESCALE, block, v) * table[RATIO]
-    if codes.columns[SHIFT] >= 0:
+def _read_column(
+    words: np.ndarray, block: Int, first: Int, column: Int, compact: Bool, low: Float, step: Float, out: np.ndarray
+) -> None:
+    """A column of factors, from word `first` of its block on."""
+    if not compact:
         for v in range(BLOCK):
-            out[ADD, v] += query_sum * _stored_factor(codes, SHIFT, block, v)
+            out[v] = np.uint32(words[block, first + BLOCK * column + v]).view(np.float32)
+    elif column < 0:
+        for v in range(BLOCK):
+            out[v] = low
+    else:
+        for v in range(BLOCK):
+            pair = words[block, first + BLOCK // 2 * column + (v >> 1)]
+            out[v] = _compact_factor(pair, v & 1, low, step)
+
+
+@jit_part
+def block_factors(
+    words: np.ndarray,
+    block: Int,
+    first: Int,
+    columns: tuple[int, int, int],
+    compact: Bool,
+    table: np.ndarray,
+    query_sum: Float,
+    add: np.ndarray,
+    rescale: np.ndarray,
+    shift: np.ndarray,
+) -> None:
+    """add and rescale of the symbols of a block's vectors; what the constant of a grid adds joins `add`.
+
+    Takes arrays and not their groups: a call a block must not count the references of all.
+    """
+    _read_column(words, block, first, columns[ADD], compact, table[LOW + ADD], table[STEP + ADD], add)
+    if table[ROOT] != ZERO:
+        root, norm2, norm2_add = table[ROOT], table[NORM2], table[NORM2_ADD]
+        for v in range(BLOCK):
+            rescale[v] = root * np.sqrt(max(norm2 + norm2_add * add[v], ZERO))
+    else:
+        low, step, ratio = table[LOW + RESCALE], table[STEP + RESCALE], table[RATIO]
+        _read_column(words, block, first, columns[RESCALE], compact, low, step, rescale)
+        for v in range(BLOCK):
+            rescale[v] *= ratio
+    if columns[SHIFT] >= 0:
+        _read_column(words, block, first, columns[SHIFT], compact, table[LOW + SHIFT], table[STEP + SHIFT], shift)
+        for v in range(BLOCK):
+            add[v] += query_sum * shift[v]
 
 
 @jit_part
 def full_factors(codes: Codes, slot: Int, position: Int, query_sum: Float) -> tuple[Float, Float]:
     """add with the shift's share, and rescale, of the whole code of one vector."""
     add, rescale, shift = ZERO, ZERO, ZERO
+    block, lane = position >> 5, position & 31
     for i in range(3):
-        if codes.columns[i] < 0 and not codes.compact:
-            continue
-        if codes.factor_bytes > 0:  # rows of any length: byte by byte
-            bits, at = np.uint32(0), 4 * codes.columns[i]
+        column, factor = codes.columns[i], codes.table[LOW + i]
+        if column >= 0 and codes.factor_bytes > 0:  # rows of any length: byte by byte
+            bits = np.uint32(0)
             for b in range(4):
-                bits |= np.uint32(codes.extra[slot, at + b]) << np.uint32(8 * b)
+                bits |= np.uint32(codes.extra[slot, 4 * column + b]) << np.uint32(8 * b)
             factor = np.uint32(bits).view(np.float32)
-        else:
-            factor = _stored_factor(codes, i, position >> 5, position & 31)
+        elif column >= 0 and codes.compact:
+            pair = codes.words[block, 4 * codes.symbols + BLOCK // 2 * column + (lane >> 1)]
+            factor = _compact_factor(pair, lane & 1, factor, codes.table[STEP + i])
+        elif column >= 0:
+            factor = np.uint32(codes.words[block, 4 * codes.symbols + BLOCK * column + lane]).view(np.float32)
         if i == ADD:
             add = factor
         elif i == RESCALE:

@@ -36,6 +36,7 @@ from vsearch.kernels.numba_state import (
     REFINED,
     RESCALE,
     SCANNED,
+    SHIFT,
     SURVIVORS,
     WAITING,
     WOBBLE,
@@ -257,17 +258,19 @@ def _scan_codes(
     stretch = ONE + options.epsilon * codes.table[WOBBLE]
     scale, offset = s[SCALE] * stretch, s[OFFSET] * stretch + first_margin
     lead_offset = s[LEAD_OFFSET] * stretch + (first_margin + s[LEAD_REACH])
+    words, first = codes.words, 4 * codes.symbols
+    add, rescale, shift = w.factors[ADD], w.factors[RESCALE], w.factors[SHIFT]
     blocks = (size + BLOCK - 1) // BLOCK
     for b in range(blocks):
         block, tile = first_block + b, b % TILE
         if tile == 0:
             _scan_tile(codes.blocks, block, min(TILE, blocks - b), coder.lead, w.pairs, w.sums)
         limit, count = threshold(best.distances, counts[HEAP]) - low, min(BLOCK, size - b * BLOCK)
-        block_factors(codes, block, s[SUM], w.factors)
+        block_factors(words, block, first, codes.columns, codes.compact, codes.table, s[SUM], add, rescale, shift)
         # The segments that vary most come first; where they exclude a whole block the others need not be looked at.
         if coder.lead == 0 or _any_below(w.factors, count, w.sums[0, tile], scale, lead_offset, limit):
             sums = w.sums[1, tile]
-            _queue_block(codes.words, w.factors, block, count, sums, scale, offset, limit, low, options, w.queue)
+            _queue_block(words, w.factors, block, count, sums, scale, offset, limit, low, options, w.queue)
         if counts[QUEUE] >= FLUSH_SIZE or b == blocks - 1:
             _flush(codes, stored, w.query, base, slack, first_margin, full_margin, scorer, w.queue, best)
 
@@ -285,7 +288,9 @@ def _estimate(
     byte, shift, total = lane_byte(lane), lane_shift(lane), 0
     for g in range(codes.symbols):
         total += query.lut[16 * g + ((codes.blocks[block, 16 * g + byte] >> shift) & 15)]
-    block_factors(codes, block, s[SUM], factors)
+    columns, table, first_word = codes.columns, codes.table, 4 * codes.symbols
+    rows = factors[ADD], factors[RESCALE], factors[SHIFT]
+    block_factors(codes.words, block, first_word, columns, codes.compact, table, s[SUM], rows[0], rows[1], rows[2])
     rescale = factors[RESCALE, lane]
     product = s[SCALE] * np.float32(total) + s[OFFSET]
     first = base + factors[ADD, lane] + rescale * product
