@@ -1,7 +1,8 @@
-// Bindings of csrc/quantize/table.hpp: encoders of the table quantizers and the update step of their training.
-#include "quantize/table.hpp"
+// Bindings of csrc/quantize/table.hpp and table_codec.hpp: encoders of the table quantizers, the steps of their training, their codec.
+#include "quantize/table_codec.hpp"
 
 #include <algorithm>
+#include <memory>
 
 #include "bindings/arrays.hpp"
 
@@ -38,11 +39,16 @@ Codebooks books_from(std::size_t columns, const Starts& starts, const Starts& fi
 }
 
 
-Array<std::uint8_t> table_nearest(const Array<float>& x, const Starts& starts, const Array<float>& centroids, std::size_t threads) {
-    require(x.ndim() == 2 && centroids.ndim() == 3, "table_nearest: wrong shape");
+// One codebook a split.
+Starts one_each(const Array<float>& centroids) {
     Starts first(centroids.shape(0) + 1);
     for (py::ssize_t i = 0; i < first.size(); ++i) first.mutable_data()[i] = i;
-    const Codebooks books = books_from(columns_of(x), starts, first, centroids);
+    return first;
+}
+
+Array<std::uint8_t> table_nearest(const Array<float>& x, const Starts& starts, const Array<float>& centroids, std::size_t threads) {
+    require(x.ndim() == 2 && centroids.ndim() == 3, "table_nearest: wrong shape");
+    const Codebooks books = books_from(columns_of(x), starts, one_each(centroids), centroids);
     Array<std::uint8_t> codes({rows_of(x), books.books()});
     const float* rows = x.data();
     std::uint8_t* out = codes.mutable_data();
@@ -50,6 +56,21 @@ Array<std::uint8_t> table_nearest(const Array<float>& x, const Starts& starts, c
     {
         py::gil_scoped_release unlocked;
         encode_nearest(books, rows, stride, n, out, threads);
+    }
+    return codes;
+}
+
+Array<std::uint8_t> table_anisotropic(const Array<float>& x, const Starts& starts, const Array<float>& centroids, float eta, std::size_t sweeps,
+                                      std::size_t threads) {
+    require(x.ndim() == 2 && centroids.ndim() == 3, "table_anisotropic: wrong shape");
+    const Codebooks books = books_from(columns_of(x), starts, one_each(centroids), centroids);
+    Array<std::uint8_t> codes({rows_of(x), books.books()});
+    const float* rows = x.data();
+    std::uint8_t* out = codes.mutable_data();
+    const std::size_t n = rows_of(x), stride = columns_of(x);
+    {
+        py::gil_scoped_release unlocked;
+        encode_anisotropic(books, rows, stride, n, eta, sweeps, out, threads);
     }
     return codes;
 }
@@ -135,10 +156,32 @@ Array<float> table_refine(const Array<float>& x, const Starts& starts, const Sta
     return out;
 }
 
+// model: rescale, symbol_scale, tilt, tilt_mean, symbol_bias, code_bias, low, step.
+std::unique_ptr<TableCodec> make_table(std::size_t dim, const Starts& starts, const Starts& first, const Array<float>& centroids, const Array<float>& model,
+                                       bool norms, std::size_t beam, std::size_t sweeps, float eta) {
+    require(model.ndim() == 1 && rows_of(model) == 8, "table: wrong shape");
+    require(beam >= 1 && beam <= kMostCentroids, "table: beam out of range");
+    const float* m = model.data();
+    return std::make_unique<TableCodec>(dim, books_from(dim, starts, first, centroids), TableModel{m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7]}, norms, beam, sweeps, eta);
+}
+
+Array<float> decode_symbols(const TableCodec& codec, const Array<std::uint8_t>& symbols) {
+    require(symbols.ndim() == 2 && columns_of(symbols) == codec.symbol_bytes(), "table: wrong shape of symbols");
+    Array<float> out({rows_of(symbols), codec.shape().dim});
+    for (std::size_t i = 0; i < rows_of(symbols); ++i) codec.decode_symbols(symbols.data() + i * codec.symbol_bytes(), out.mutable_data() + i * codec.shape().dim);
+    return out;
+}
+
 }  // namespace
 
 void register_table(py::module_& m) {
+    py::class_<TableCodec, Codec>(m, "TableCodec")
+        .def(py::init(&make_table), py::arg("dim"), py::arg("starts"), py::arg("first"), py::arg("centroids"), py::arg("model"), py::arg("norms"),
+             py::arg("beam"), py::arg("sweeps"), py::arg("eta"))
+        .def("decode_symbols", &decode_symbols, py::arg("symbols"));
     m.def("table_nearest", &table_nearest, py::arg("x"), py::arg("starts"), py::arg("centroids"), py::arg("threads") = 1);
+    m.def("table_anisotropic", &table_anisotropic, py::arg("x"), py::arg("starts"), py::arg("centroids"), py::arg("eta"), py::arg("sweeps"),
+          py::arg("threads") = 1);
     m.def("table_beam", &table_beam, py::arg("x"), py::arg("starts"), py::arg("first"), py::arg("centroids"), py::arg("beam"), py::arg("sweeps"),
           py::arg("threads") = 1);
     m.def("table_decode", &table_decode, py::arg("codes"), py::arg("starts"), py::arg("first"), py::arg("centroids"), py::arg("threads") = 1);

@@ -1,6 +1,7 @@
 #include "quantize/table.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -63,6 +64,61 @@ void encode_nearest(const Codebooks& books, const float* x, std::size_t stride, 
                     codes[(i + r) * splits + s] = static_cast<std::uint8_t>(kernels().argmin_f32(scores.data() + r * books.count, books.count));
             }
         }
+    });
+}
+
+namespace {
+
+// With e = sum over splits of |x_s - c|^2 and p_s = <x_s - c, x> / |x|, the loss is e + (eta - 1) (sum p_s)^2. Half of it, less
+// |x|^2 / 2, is made of scores u = |c|^2 / 2 - <x, c>: <x_s, c> = |c|^2 / 2 - u.
+void anisotropic_row(const Codebooks& books, const std::vector<Columns>& columns, const float* x, float eta, std::size_t sweeps, float* unary, float* along,
+                     std::uint8_t* code) {
+    const std::size_t splits = books.splits(), count = books.count;
+    const float weight = 0.5f * (eta - 1.0f);
+    float norm2 = 0;
+    for (std::size_t j = 0; j < books.start.back(); ++j) norm2 += x[j] * x[j];
+    const float inverse = norm2 > 0 ? 1.0f / std::sqrt(norm2) : 0.0f;
+    float total = 0;
+    for (std::size_t s = 0; s < splits; ++s) {
+        const float* part = x + books.start[s];
+        float own = 0;
+        for (std::size_t j = 0; j < books.length(s); ++j) own += part[j] * part[j];
+        columns[s].score(part, 0, 1, unary + s * count);
+        for (std::size_t k = 0; k < count; ++k) along[s * count + k] = (own - columns[s].bias[k] + unary[s * count + k]) * inverse;
+        code[s] = static_cast<std::uint8_t>(kernels().argmin_f32(unary + s * count, count));
+        total += along[s * count + code[s]];
+    }
+    for (std::size_t round = 0; round < sweeps; ++round) {
+        bool changed = false;
+        for (std::size_t s = 0; s < splits; ++s) {
+            const float others = total - along[s * count + code[s]];
+            std::size_t best = code[s];
+            float least = unary[s * count + best] + weight * (total * total);
+            for (std::size_t k = 0; k < count; ++k) {
+                const float sum = others + along[s * count + k];
+                const float loss = unary[s * count + k] + weight * (sum * sum);
+                if (loss < least) best = k, least = loss;
+            }
+            if (best == code[s]) continue;
+            code[s] = static_cast<std::uint8_t>(best);
+            total = others + along[s * count + best];
+            changed = true;
+        }
+        if (!changed) break;
+    }
+}
+
+}  // namespace
+
+void encode_anisotropic(const Codebooks& books, const float* x, std::size_t stride, std::size_t n, float eta, std::size_t sweeps,
+                        std::uint8_t* codes, std::size_t threads) {
+    const std::size_t splits = books.splits();
+    std::vector<Columns> columns(splits);
+    for (std::size_t s = 0; s < splits; ++s) columns[s].make(books, s);
+    over_rows(n, threads, [&](std::size_t begin, std::size_t end) {
+        AlignedArray<float> unary(splits * books.count), along(splits * books.count);
+        for (std::size_t i = begin; i < end; ++i)
+            anisotropic_row(books, columns, x + i * stride, eta, sweeps, unary.data(), along.data(), codes + i * splits);
     });
 }
 

@@ -37,6 +37,11 @@ struct Codebooks {
 // Nearest centroid of every split, where each has one codebook. x: n rows, `stride` floats apart.
 void encode_nearest(const Codebooks& books, const float* x, std::size_t stride, std::size_t n, std::uint8_t* codes, std::size_t threads);
 
+// The same for the loss |e_across|^2 + eta |e_along|^2 of the error e of x, along and across x (arXiv 1908.10396): from the nearest
+// centroids on, at most `sweeps` rounds in which each split takes its best centroid given all others.
+void encode_anisotropic(const Codebooks& books, const float* x, std::size_t stride, std::size_t n, float eta, std::size_t sweeps,
+                        std::uint8_t* codes, std::size_t threads);
+
 // The codebooks of each split in turn, keeping the `beam` best partial codes (Babenko and Lempitsky, CVPR 2014); then at most `sweeps`
 // rounds in which each codebook takes its best centroid given all others (iterated conditional modes).
 void encode_beam(const Codebooks& books, const float* x, std::size_t stride, std::size_t n, std::size_t beam, std::size_t sweeps,
