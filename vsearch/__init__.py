@@ -26,14 +26,16 @@ from vsearch.errors import (
     VsearchError,
 )
 from vsearch.index import IVF, Flat, Index, load
-from vsearch.quantize import LVQ, OSQ, SAQ, Binary, LloydMax, Quantizer, RaBitQ, TurboQuant
+from vsearch.quantize import LVQ, OPQ, OSQ, PQ, SAQ, Binary, LloydMax, Quantizer, RaBitQ, ResidualQuantizer, TurboQuant
 
 __version__ = "0.1.0"
 
 __all__ = [
     "IVF",
     "LVQ",
+    "OPQ",
     "OSQ",
+    "PQ",
     "SAQ",
     "Binary",
     "CorruptFileError",
@@ -53,6 +55,7 @@ __all__ = [
     "ParameterError",
     "Quantizer",
     "RaBitQ",
+    "ResidualQuantizer",
     "TurboQuant",
     "UnknownIdError",
     "VsearchError",

@@ -47,6 +47,11 @@ __all__: list[str] = [
     "rotate_round",
     "select_below",
     "sign_moments",
+    "table_beam",
+    "table_decode",
+    "table_nearest",
+    "table_refine",
+    "table_sums",
     "tile",
     "unit_rows",
     "unpack_levels",
@@ -232,6 +237,45 @@ def rotate_round(
 def select_below(values: npt.NDArray[np.float32], bound: float) -> npt.NDArray[np.uint32]: ...
 def sign_moments(
     x: npt.NDArray[np.float32], center: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]
+) -> tuple[Any, ...]: ...
+def table_beam(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    beam: int,
+    sweeps: int,
+    threads: int = 1,
+) -> npt.NDArray[np.uint8]: ...
+def table_decode(
+    codes: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    threads: int = 1,
+) -> npt.NDArray[np.float32]: ...
+def table_nearest(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    threads: int = 1,
+) -> npt.NDArray[np.uint8]: ...
+def table_refine(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
+    passes: int,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]: ...
+def table_sums(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.uint8],
+    count: int,
+    width: int,
+    threads: int = 1,
 ) -> tuple[Any, ...]: ...
 def tile(
     panel: npt.NDArray[np.float32],

@@ -8,6 +8,7 @@ void register_kernels(py::module_& m);
 void register_codes(py::module_& m);
 void register_encode(py::module_& m);
 void register_quantize(py::module_& m);
+void register_table(py::module_& m);
 void register_flat(py::module_& m);
 void register_ivf(py::module_& m);
 }  // namespace vsearch::bindings
@@ -18,6 +19,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     vsearch::bindings::register_codes(m);
     vsearch::bindings::register_encode(m);
     vsearch::bindings::register_quantize(m);
+    vsearch::bindings::register_table(m);
     vsearch::bindings::register_flat(m);
     vsearch::bindings::register_ivf(m);
 }

@@ -103,6 +103,23 @@ std::unique_ptr<LevelsCodec> make_levels(std::size_t dim, const Array<std::int64
     return std::make_unique<LevelsCodec>(dim, parts, profile.is_none() ? nullptr : errors.data(), rule_from(rule), unbiased, lead);
 }
 
+// What the codec finds for all residuals together, in pieces that bound the memory.
+template <class Subtract>
+std::vector<std::uint8_t> search(const Codec& codec, std::size_t n, std::size_t threads, Subtract subtract) {
+    constexpr std::size_t kPiece = 65536;
+    const std::size_t d = codec.shape().dim, bytes = codec.search_bytes();
+    std::vector<std::uint8_t> found(n * bytes);
+    if (found.empty()) return found;
+    py::gil_scoped_release unlocked;
+    AlignedArray<float> residuals(std::min(n, kPiece) * d);
+    for (std::size_t first = 0; first < n; first += kPiece) {
+        const std::size_t some = std::min(kPiece, n - first);
+        for (std::size_t i = 0; i < some; ++i) subtract(first + i, residuals.data() + i * d);
+        codec.search(residuals.data(), some, found.data() + first * bytes, threads);
+    }
+    return found;
+}
+
 // transformed: (n, dim), without the mean; assign: list of each row; centroids: (lists, dim), without the mean.
 py::dict encode(const Codec& codec, const Array<float>& transformed, const Array<std::uint32_t>& assign, const Array<float>& centroids,
                 const Array<float>& mean, const std::string& metric_name, std::size_t threads) {
@@ -118,13 +135,18 @@ py::dict encode(const Codec& codec, const Array<float>& transformed, const Array
     const std::uint32_t* list = assign.data();
     std::uint8_t *symbol_out = symbols.mutable_data(), *extra_out = extra.mutable_data();
     float *first_out = first.mutable_data(), *full_out = full.mutable_data(), *spread_out = spreads.mutable_data();
+    const auto subtract = [=](std::size_t i, float* residual) {
+        for (std::size_t j = 0; j < d; ++j) residual[j] = x[i * d + j] - c[list[i] * d + j];
+    };
+    const std::vector<std::uint8_t> found = search(codec, n, threads, subtract);
     over_rows(n, threads, [&](std::size_t begin, std::size_t end) {
         AlignedArray<float> residual(d);
         EncodeScratch scratch;
         const auto put = [](const Factors& f, float* out) { out[0] = f.add, out[1] = f.rescale, out[2] = f.shift; };
         for (std::size_t i = begin; i < end; ++i) {
             const float* centroid = c + list[i] * d;
-            for (std::size_t j = 0; j < d; ++j) residual[j] = x[i * d + j] - centroid[j];
+            subtract(i, residual.data());
+            if (!found.empty()) scratch.found = found.data() + i * codec.search_bytes();
             const EncodedVector e = codec.encode(residual.data(), {centroid, mu, metric}, scratch, symbol_out + i * symbol_bytes, extra_out + i * extra_bytes);
             put(e.first, first_out + 3 * i);
             put(e.full, full_out + 3 * i);

@@ -77,6 +77,7 @@ struct EncodeScratch {
     AlignedArray<float> values, y;
     AlignedArray<std::uint8_t> codes;
     AlignedArray<std::int16_t> small;  // coordinates in 16 bits, for the search of a scale
+    const std::uint8_t* found = nullptr;  // what search() found for this residual
 };
 
 class Codec {
@@ -87,6 +88,12 @@ public:
 
     // Codes one residual into symbol_bytes() and extra_bytes. `residual` may be changed.
     virtual EncodedVector encode(float* residual, const Origin& origin, EncodeScratch& scratch, std::uint8_t* symbols, std::uint8_t* extra) const = 0;
+
+    // A codec that searches many residuals at once quicker than one by one does so here, and leaves search_bytes() of each for encode().
+    virtual std::size_t search_bytes() const { return 0; }
+    virtual void search(const float* residuals, std::size_t n, std::uint8_t* found, std::size_t threads) const {
+        (void)residuals, (void)n, (void)found, (void)threads;
+    }
 
     // The index of every coordinate's (or sub-quantizer's) level, one byte each; `count` of them.
     virtual std::size_t level_count() const = 0;

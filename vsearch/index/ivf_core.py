@@ -106,7 +106,7 @@ class IvfCore:
                 rows = X if len(X) <= TRAIN_ROWS else X[np.sort(rng.choice(len(X), TRAIN_ROWS, replace=False))]
                 residuals = rows - self.centroids[self.assign(rows, threads)]
             asked = None if queries is None or self.metric == "l2" else queries
-            self.quantizer.train(residuals, self.dim, self.metric, queries=asked, threads=threads)
+            self.quantizer.train(residuals, self.dim, self.metric, queries=asked, mean=self.mean, threads=threads)
         self._start()
         self._bind_centroids()
 

@@ -15,6 +15,7 @@
     numba_state      what the IVF walk reads and writes                          index/ivf.hpp
     numba_walk       the IVF walk                                                index/ivf.cpp
     numba_ivf        its binding                                                 bindings/ivf.cpp
+    numba_table      codebooks: encoders, training steps                         quantize/table.hpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
     numba_encode     the encoder's kernels one by one                            bindings/encode.cpp
     numba_flat       exact search and assignment                                 index/flat.hpp, stream.hpp, tiles.hpp
@@ -60,6 +61,7 @@ from vsearch.kernels.numba_kernels import (
 from vsearch.kernels.numba_levels import LevelsCodec
 from vsearch.kernels.numba_rabitq import RabitqCodec
 from vsearch.kernels.numba_rotation import Rotation
+from vsearch.kernels.numba_table import table_beam, table_decode, table_nearest, table_refine, table_sums
 from vsearch.kernels.numba_transform import Matrix, Transform
 
 __all__ = [
@@ -100,6 +102,11 @@ __all__ = [
     "rotate_round",
     "select_below",
     "sign_moments",
+    "table_beam",
+    "table_decode",
+    "table_nearest",
+    "table_refine",
+    "table_sums",
     "tile",
     "unit_rows",
     "unpack_levels",
@@ -142,6 +149,9 @@ KERNELS = (
     "level_dot",
     "subset_sums",
     "quantize_u8",
+    "scores_f32",
+    "argmin_f32",
+    "sum_rows_f32",
 )
 
 

@@ -4,7 +4,22 @@ from vsearch.quantize.base import Quantizer
 from vsearch.quantize.binary import Binary
 from vsearch.quantize.interval import LVQ, OSQ
 from vsearch.quantize.lloydmax import LloydMax, TurboQuant
+from vsearch.quantize.opq import OPQ
+from vsearch.quantize.pq import PQ
 from vsearch.quantize.rabitq import RaBitQ
+from vsearch.quantize.residual import ResidualQuantizer
 from vsearch.quantize.saq import SAQ
 
-__all__ = ["LVQ", "OSQ", "SAQ", "Binary", "LloydMax", "Quantizer", "RaBitQ", "TurboQuant"]
+__all__ = [
+    "LVQ",
+    "OPQ",
+    "OSQ",
+    "PQ",
+    "SAQ",
+    "Binary",
+    "LloydMax",
+    "Quantizer",
+    "RaBitQ",
+    "ResidualQuantizer",
+    "TurboQuant",
+]

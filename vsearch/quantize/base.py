@@ -47,6 +47,7 @@ class Quantizer(ABC):
     ----------
     transform, codec : objects of the compiled core (or its Numba twin), None before training
     arrays : what was learnt, from which `restore` makes the same quantizer again
+    center : mean of the vectors that it is trained for, where there is one
     """
 
     name: ClassVar[str] = ""
@@ -58,6 +59,7 @@ class Quantizer(ABC):
     transform: Any = None
     codec: Any = None
     arrays: dict[str, np.ndarray]
+    center: np.ndarray | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -118,13 +120,15 @@ class Quantizer(ABC):
         metric: str = "l2",
         *,
         queries: np.ndarray | None = None,
+        mean: np.ndarray | None = None,
         threads: int = 1,
     ) -> Self:
         """Learns transform and codec from float32 residuals (n, dim) of vectors to the centroids of their lists.
 
-        `metric` is that of the index, `queries` (m, dim) a sample of what it will be asked; `threads` threads share the
-        work.
+        `metric` is that of the index, `queries` (m, dim) a sample of what it will be asked, `mean` (dim,) that of the
+        vectors; `threads` threads share the work.
         """
+        self.center = mean
         learnt = self._learn(residuals, dim, metric, queries, threads)
         self._assemble(dim, metric, learnt)
         self.arrays = dict(learnt)
@@ -219,7 +223,7 @@ class Quantizer(ABC):
         mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
         sample = sample_of(X) - mean if self.needs_data else np.zeros((0, X.shape[1]), dtype=np.float32)
         sampled = None if queries is None else sample_of(queries) - mean
-        self.train(sample, X.shape[1], "l2", queries=sampled, threads=resolve_threads(threads))
+        self.train(sample, X.shape[1], "l2", queries=sampled, mean=mean, threads=resolve_threads(threads))
         self.mean = mean
         self.transformed_mean = self.transform.apply(mean[None])[0]
         return self

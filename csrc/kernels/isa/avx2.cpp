@@ -1,4 +1,5 @@
 // The AVX2 unit (with FMA, F16C, BMI2, POPCNT): Haswell and Zen and later.
+#include "kernels/avx2/centroids.hpp"
 #include "kernels/avx2/codes.hpp"
 #include "kernels/avx2/distance.hpp"
 #include "kernels/avx2/encode.hpp"
@@ -12,6 +13,7 @@ void install_avx2(KernelTable& table) {
     avx2::install_codes(table);
     avx2::install_encode(table);
     avx2::install_levels(table);
+    avx2::install_centroids(table);
 }
 
 }  // namespace vsearch

@@ -1,0 +1,180 @@
+"""What PQ, OPQ and residual quantizers share: a frame, sub-spaces, codebooks, and a model of what their codes leave over.
+
+A distance to a code is a sum of table entries, one for each codebook (csrc/quantize/table_codec.hpp). What a vector adds
+to its distances whatever the query, |y|^2 of a sum of centroids y, or how much the code falls short, is one more such
+entry in 256 steps; no factor is stored beside the codes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vsearch._validate import MAX_DIM, check_choice, check_int
+from vsearch.errors import ParameterError
+from vsearch.kernels import core
+from vsearch.quantize.base import Quantizer, check_dim, sample_of, take
+from vsearch.quantize.frames import frame_of, matrices
+from vsearch.quantize.subspaces import Layout, layout_of
+
+MODEL_ROWS = 16384
+NEAR_QUERIES, NEAR = 256, 10
+SHORTFALL = 0.35
+"""How much of 1/2 (|o|^2 - |y|^2) an inner product with a neighbour gets back. 0 is the plain estimate, 1 what a query
+that is the vector itself would need; of wordnet-minilm and sift 0.3 to 0.4 rank best, at every rate."""
+
+
+class Learnt(NamedTuple):
+    """Codebooks (books, count, width) of a layout, in the frame of the matrices `base` (d, d) of vectors, whose rows are
+    the axes, and `query` of queries; both None where vectors stay as they are.
+    """
+
+    layout: Layout
+    codebooks: np.ndarray
+    base: np.ndarray | None = None
+    query: np.ndarray | None = None
+
+
+class TableQuantizer(Quantizer):
+    """Base of the quantizers whose codes name centroids.
+
+    Attributes
+    ----------
+    m : int, codebooks
+    bits : 4 or 8 of each code
+    """
+
+    needs_data = True
+    _scale_is_plain = True
+    _add_is_of_code = True
+    _beam, _sweeps = 1, 0
+
+    def __init__(self, m: int, bits: int, seed: int) -> None:
+        self.m = check_int("m", m, 1, MAX_DIM)
+        self.bits = check_choice("bits", bits, (4, 8))
+        self.seed = check_int("seed", seed, 0, 2**63 - 1)
+
+    @property
+    def count(self) -> int:
+        """Centroids of a codebook."""
+        return int(2**self.bits)
+
+    @abstractmethod
+    def _train(self, residuals: np.ndarray, metric: str, rng: np.random.Generator, threads: int) -> Learnt:
+        """Frame, layout and codebooks of residuals (n, d)."""
+
+    def _layout(self, dim: int, splits: int) -> Layout:
+        if splits > dim:
+            raise ParameterError(f"`m` must be at most the dimension; got {self.m} sub-spaces for d={dim}.")
+        return layout_of(dim, self.m, splits)
+
+    def _has_norms(self, metric: str) -> bool:
+        """Whether tables hold the squared lengths of centroids: where each sub-space has but one codebook."""
+        return metric == "l2"
+
+    def _anisotropy(self, dim: int) -> float:
+        """Weight of errors along a vector over those across it."""
+        return 1.0
+
+    def bytes_per_vector(self, dim: int) -> float:
+        """Bytes of code for one vector of `dim` dimensions, compressed alone or in a Flat index under l2."""
+        check_dim(dim)
+        codes = self.m + (0 if self._has_norms("l2") else 8 // self.bits)
+        symbols = -(-codes // 4) * 4
+        return symbols / 2 + (-(-codes // 2) if self.bits == 8 else 0)
+
+    def columns(self, metric: str) -> int:
+        """None: what a vector adds to its estimates is in its code."""
+        return 0
+
+    def constants(self, metric: str) -> tuple[float, float, float]:
+        """The rescale that all vectors have."""
+        return 0.0, float(self.arrays["model"][0]), 0.0
+
+    def reconstruct(
+        self, symbols: np.ndarray, extra: np.ndarray, full: np.ndarray, metric: str, spread: float | None = None
+    ) -> np.ndarray:
+        """Sums of centroids, float32 (n, padded)."""
+        return self.codec.decode(symbols, extra)
+
+    def _learn(
+        self, residuals: np.ndarray, dim: int, metric: str, queries: np.ndarray | None, threads: int
+    ) -> dict[str, np.ndarray]:
+        residuals = np.ascontiguousarray(residuals, dtype=np.float32)
+        learnt = self._train(residuals, metric, np.random.default_rng(self.seed), threads)
+        base = np.eye(dim, dtype=np.float32) if learnt.base is None else learnt.base
+        query = base if learnt.query is None else learnt.query
+        arrays = matrices(base, query, np.ascontiguousarray(query.T))
+        arrays |= {
+            "starts": learnt.layout.starts,
+            "first": learnt.layout.first,
+            "centroids": learnt.codebooks,
+            "model": np.array([-2, 1, 0, 0, 0, 0, 0, 0], dtype=np.float32),
+        }
+        codec = self._codec(len(arrays["base"]), metric, arrays)
+        arrays["model"] = self._model(sample_of(residuals, MODEL_ROWS), metric, arrays, codec, threads)
+        return arrays
+
+    def _codec(self, wide: int, metric: str, arrays: Mapping[str, np.ndarray]) -> Any:
+        centroids = take(arrays, "centroids", np.float32, (self.m, self.count, None))
+        starts, first = take(arrays, "starts", np.int64, (None,)), take(arrays, "first", np.int64, (None,))
+        model = take(arrays, "model", np.float32, (8,))
+        settings = (self._has_norms(metric), self._beam, self._sweeps, self._anisotropy(wide))
+        return core.TableCodec(wide, starts, first, centroids, model, *settings)
+
+    def _assemble(self, dim: int, metric: str, arrays: Mapping[str, np.ndarray]) -> None:
+        self.transform = frame_of(dim, arrays)
+        self.codec = self._codec(self.transform.padded, metric, arrays)
+
+    def _model(
+        self, residuals: np.ndarray, metric: str, arrays: Mapping[str, np.ndarray], codec: Any, threads: int
+    ) -> np.ndarray:
+        """The eight numbers of csrc/quantize/table_codec.hpp's TableModel."""
+        o, asked = residuals @ arrays["base"].T, residuals @ arrays["query"].T
+        origin = np.zeros((1, o.shape[1]), dtype=np.float32)
+        coded = codec.encode(o, np.zeros(len(o), np.uint32), origin, origin[0], metric, threads)
+        y = codec.decode(coded["symbols"], coded["extra"])
+        first = codec.decode_symbols(coded["symbols"])
+        oo, yy, oy, of = (
+            np.einsum("ij,ij->i", a, b, dtype=np.float64) for a, b in ((o, o), (y, y), (o, y), (o, first))
+        )
+        by_symbols = oy.mean() / of.mean() if oy.mean() > 0 and of.mean() > 0 else 1.0
+        if metric == "l2":
+            scale, tilt = 1.0, 0.0
+            own, missing = yy, (oo - yy) / 2
+        else:
+            scale = oo.mean() / oy.mean() if oy.mean() > 0 else 1.0
+            tilt = scale * SHORTFALL / 2
+            missing = tilt * (oo - yy - (oo - yy).mean())
+            mean = np.zeros(residuals.shape[1]) if self.center is None else self.center
+            own = -(o @ (arrays["base"] @ mean)) - missing
+        at, near = _neighbours(o, asked, oo if metric == "l2" else np.zeros(len(o)))
+        truth = (np.einsum("ij,ij->i", o[near], asked[at], dtype=np.float64) - missing[near]) / scale
+        noises = [
+            _noise(truth - factor * np.einsum("ij,ij->i", part[near], asked[at]), spread, asked)
+            for factor, part, spread in zip((by_symbols, 1.0), (first, y), coded["spreads"].mean(axis=0), strict=True)
+        ]
+        low, step = 0.0, 0.0
+        if not self._has_norms(metric):
+            low, step = float(own.min()), max(float(np.ptp(own)) / 255, 1e-30)
+        rescale = -2.0 if metric == "l2" else -scale
+        return np.array([rescale, by_symbols, tilt, (oo - yy).mean(), *noises, low, step], dtype=np.float32)
+
+
+def _neighbours(o: np.ndarray, asked: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(query, vector) pairs, int64: vectors near to some of themselves as queries, but not the same ones."""
+    chosen = np.linspace(0, len(o) - 1, min(len(o), NEAR_QUERIES)).astype(np.int64)
+    keys = norms - 2 * (asked[chosen] @ o.T).astype(np.float64)
+    keys[np.arange(len(chosen)), chosen] = np.inf
+    count = min(NEAR, len(o))
+    near = np.argpartition(keys, count - 1, axis=1)[:, :count]
+    return np.repeat(chosen, count), near.reshape(-1)
+
+
+def _noise(short: np.ndarray, spread: float, asked: np.ndarray) -> float:
+    """What the spread of codes does not explain of how far inner products with neighbours fall short."""
+    explained = float(spread) ** 2 * float(np.einsum("ij,ij->", asked, asked, dtype=np.float64)) / len(asked)
+    return float(np.sqrt(max(float((short**2).mean()) - explained, 0.0)))
