@@ -7,6 +7,7 @@ namespace vsearch::bindings {
 void register_kernels(py::module_& m);
 void register_codes(py::module_& m);
 void register_quantize(py::module_& m);
+void register_table(py::module_& m);
 void register_flat(py::module_& m);
 void register_ivf(py::module_& m);
 }  // namespace vsearch::bindings
@@ -16,6 +17,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     vsearch::bindings::register_kernels(m);
     vsearch::bindings::register_codes(m);
     vsearch::bindings::register_quantize(m);
+    vsearch::bindings::register_table(m);
     vsearch::bindings::register_flat(m);
     vsearch::bindings::register_ivf(m);
 }

@@ -71,6 +71,17 @@ using SubsetSumsKernel = void (*)(const float* x, std::size_t groups, float* tab
 // out[i] = min(trunc(max(x[i], 0) * factor + 1/2), top), n a multiple of 16.
 using QuantizeU8Kernel = void (*)(const float* x, std::size_t n, float factor, float top, std::uint8_t* out);
 
+// Scores of n rows of d elements (row i at rows + i * stride floats) against `count` centroids, a multiple of 16, that lie in columns:
+// out[i * count + k] = bias[k] - sum_j rows[i][j] * table[j * count + k]. With bias = |c|^2 / 2 the nearest centroid has the least.
+// No fused multiply-add and one order of j, so every ISA gives the same bits.
+using ScoresKernel = void (*)(const float* rows, std::size_t stride, std::size_t n, std::size_t d, const float* table, const float* bias, std::size_t count, float* out);
+
+// The first position of the least of n values, n a multiple of 16; 0 where none compares (NaN).
+using ArgminKernel = std::size_t (*)(const float* values, std::size_t n);
+
+// out[k] = start + rows[0][k] + rows[1][k] + ..., `count` rows of n floats each, n a multiple of 16; added in this order.
+using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, float start, std::size_t n, float* out);
+
 #define VSEARCH_KERNELS(X)                    \
     X(l2_f32, RowsKernel)                     \
     X(dot_f32, RowsKernel)                    \
@@ -93,7 +104,10 @@ using QuantizeU8Kernel = void (*)(const float* x, std::size_t n, float factor, f
     X(fht_f32, FhtKernel)                     \
     X(grid_score, GridScoreKernel)            \
     X(subset_sums, SubsetSumsKernel)          \
-    X(quantize_u8, QuantizeU8Kernel)
+    X(quantize_u8, QuantizeU8Kernel)          \
+    X(scores_f32, ScoresKernel)               \
+    X(argmin_f32, ArgminKernel)               \
+    X(sum_rows_f32, SumRowsKernel)
 
 struct KernelTable {
 #define VSEARCH_DECLARE(name, type) type name = nullptr;

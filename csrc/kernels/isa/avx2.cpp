@@ -1,4 +1,5 @@
 // The AVX2 unit (with FMA, F16C, BMI2, POPCNT): Haswell and Zen and later.
+#include "kernels/avx2/centroids.hpp"
 #include "kernels/avx2/codes.hpp"
 #include "kernels/avx2/distance.hpp"
 #include "kernels/table.hpp"
@@ -8,6 +9,7 @@ namespace vsearch {
 void install_avx2(KernelTable& table) {
     avx2::install_distance(table);
     avx2::install_codes(table);
+    avx2::install_centroids(table);
 }
 
 }  // namespace vsearch
