@@ -36,6 +36,11 @@ __all__: list[str] = [
     "read_all",
     "read_blocks",
     "select_below",
+    "table_beam",
+    "table_decode",
+    "table_nearest",
+    "table_refine",
+    "table_sums",
     "tile",
     "unit_rows",
     "unpack_planes",
@@ -152,6 +157,45 @@ def rabitq_levels(signs: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8], bi
 def read_all(array: np.ndarray) -> int: ...
 def read_blocks(blocks: npt.NDArray[np.uint8], padded: int, positions: npt.NDArray[np.int64]) -> tuple[Any, ...]: ...
 def select_below(values: npt.NDArray[np.float32], bound: float) -> npt.NDArray[np.uint32]: ...
+def table_beam(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    beam: int,
+    sweeps: int,
+    threads: int = 1,
+) -> npt.NDArray[np.uint8]: ...
+def table_decode(
+    codes: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    threads: int = 1,
+) -> npt.NDArray[np.float32]: ...
+def table_nearest(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    threads: int = 1,
+) -> npt.NDArray[np.uint8]: ...
+def table_refine(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
+    passes: int,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]: ...
+def table_sums(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    codes: npt.NDArray[np.uint8],
+    count: int,
+    width: int,
+    threads: int = 1,
+) -> tuple[Any, ...]: ...
 def tile(
     panel: npt.NDArray[np.float32],
     rows: npt.NDArray[np.float32],

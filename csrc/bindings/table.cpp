@@ -116,6 +116,25 @@ py::tuple table_sums(const Array<float>& x, const Starts& starts, const Array<st
     return py::make_tuple(sums, sizes);
 }
 
+Array<float> table_refine(const Array<float>& x, const Starts& starts, const Starts& first, const Array<float>& centroids,
+                          const Array<std::uint8_t>& codes, std::size_t passes, std::size_t threads) {
+    require(x.ndim() == 2, "table_refine: wrong shape");
+    const Codebooks books = books_from(columns_of(x), starts, first, centroids);
+    check_codes(codes, books.books(), books.count);
+    require(rows_of(codes) == rows_of(x), "table_refine: wrong shape");
+    Array<float> out({books.books(), books.count, books.width});
+    std::copy(centroids.data(), centroids.data() + centroids.size(), out.mutable_data());
+    const float* rows = x.data();
+    const std::uint8_t* from = codes.data();
+    float* to = out.mutable_data();
+    const std::size_t n = rows_of(x), stride = columns_of(x);
+    {
+        py::gil_scoped_release unlocked;
+        refine_codebooks(books, to, rows, stride, from, n, passes, threads);
+    }
+    return out;
+}
+
 }  // namespace
 
 void register_table(py::module_& m) {
@@ -123,6 +142,8 @@ void register_table(py::module_& m) {
     m.def("table_beam", &table_beam, py::arg("x"), py::arg("starts"), py::arg("first"), py::arg("centroids"), py::arg("beam"), py::arg("sweeps"),
           py::arg("threads") = 1);
     m.def("table_decode", &table_decode, py::arg("codes"), py::arg("starts"), py::arg("first"), py::arg("centroids"), py::arg("threads") = 1);
+    m.def("table_refine", &table_refine, py::arg("x"), py::arg("starts"), py::arg("first"), py::arg("centroids"), py::arg("codes"), py::arg("passes"),
+          py::arg("threads") = 1);
     m.def("table_sums", &table_sums, py::arg("x"), py::arg("starts"), py::arg("codes"), py::arg("count"), py::arg("width"), py::arg("threads") = 1);
 }
 

@@ -250,4 +250,57 @@ void sum_clusters(const Codebooks& shape, const float* x, std::size_t stride, co
     });
 }
 
+namespace {
+
+// One codebook of a split becomes the means of what is left over without it; `left` has it taken out before and after.
+void refine_one(const Codebooks& shape, std::size_t book, std::size_t length, float* centroids, const std::uint8_t* codes, std::size_t n, float* left,
+                std::vector<double>& sums, std::vector<std::size_t>& sizes) {
+    float* own = centroids + book * shape.count * shape.width;
+    const std::size_t row = shape.books();
+    sums.assign(shape.count * length, 0.0);
+    sizes.assign(shape.count, 0);
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t k = codes[i * row + book];
+        const float* c = own + k * shape.width;
+        float* x = left + i * length;
+        double* sum = sums.data() + k * length;
+        for (std::size_t j = 0; j < length; ++j) {
+            x[j] += c[j];
+            sum[j] += x[j];
+        }
+        ++sizes[k];
+    }
+    for (std::size_t k = 0; k < shape.count; ++k) {
+        if (sizes[k] == 0) continue;
+        for (std::size_t j = 0; j < length; ++j) own[k * shape.width + j] = static_cast<float>(sums[k * length + j] / static_cast<double>(sizes[k]));
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+        const float* c = own + codes[i * row + book] * shape.width;
+        float* x = left + i * length;
+        for (std::size_t j = 0; j < length; ++j) x[j] -= c[j];
+    }
+}
+
+}  // namespace
+
+void refine_codebooks(const Codebooks& shape, float* centroids, const float* x, std::size_t stride, const std::uint8_t* codes, std::size_t n,
+                      std::size_t passes, std::size_t threads) {
+    parallel_for(shape.splits(), threads, [&](std::size_t s, std::size_t) {
+        const std::size_t length = shape.length(s);
+        AlignedArray<float> left(n * length + 1);
+        for (std::size_t i = 0; i < n; ++i) {
+            float* to = left.data() + i * length;
+            std::memcpy(to, x + i * stride + shape.start[s], length * sizeof(float));
+            for (std::size_t b = shape.first[s]; b < shape.first[s + 1]; ++b) {
+                const float* c = centroids + (b * shape.count + codes[i * shape.books() + b]) * shape.width;
+                for (std::size_t j = 0; j < length; ++j) to[j] -= c[j];
+            }
+        }
+        std::vector<double> sums;
+        std::vector<std::size_t> sizes;
+        for (std::size_t pass = 0; pass < passes; ++pass)
+            for (std::size_t b = shape.first[s]; b < shape.first[s + 1]; ++b) refine_one(shape, b, length, centroids, codes, n, left.data(), sums, sizes);
+    });
+}
+
 }  // namespace vsearch

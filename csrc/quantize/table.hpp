@@ -50,4 +50,10 @@ void decode_rows(const Codebooks& books, const std::uint8_t* codes, std::size_t 
 void sum_clusters(const Codebooks& shape, const float* x, std::size_t stride, const std::uint8_t* codes, std::size_t n, double* sums,
                   std::int64_t* sizes, std::size_t threads);
 
+// Brings the codebooks nearer to the least squares of |x - sum of centroids|^2 for given codes. The normal equations couple the codebooks
+// of a split but are diagonal within each: block Gauss-Seidel, each centroid in turn becomes the mean of what the other codebooks leave
+// over of its vectors. `centroids` are those of `shape`, and are changed; a centroid without vectors stays.
+void refine_codebooks(const Codebooks& shape, float* centroids, const float* x, std::size_t stride, const std::uint8_t* codes, std::size_t n,
+                      std::size_t passes, std::size_t threads);
+
 }  // namespace vsearch

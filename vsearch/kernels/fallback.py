@@ -10,6 +10,7 @@
     numba_state      what the IVF walk reads and writes                          index/ivf.hpp
     numba_walk       the IVF walk                                                index/ivf.cpp
     numba_ivf        its binding                                                 bindings/ivf.cpp
+    numba_table      codebooks: encoders, training steps                         quantize/table.hpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
     numba_flat       exact search and assignment                                 index/flat.hpp, stream.hpp, tiles.hpp
 
@@ -41,6 +42,7 @@ from vsearch.kernels.numba_kernels import (
 )
 from vsearch.kernels.numba_rabitq import rabitq_encode
 from vsearch.kernels.numba_rotation import Rotation
+from vsearch.kernels.numba_table import table_beam, table_decode, table_nearest, table_refine, table_sums
 
 __all__ = [
     "Exclusive",
@@ -69,6 +71,11 @@ __all__ = [
     "read_all",
     "read_blocks",
     "select_below",
+    "table_beam",
+    "table_decode",
+    "table_nearest",
+    "table_refine",
+    "table_sums",
     "tile",
     "unit_rows",
     "unpack_planes",
@@ -101,6 +108,9 @@ KERNELS = (
     "grid_score",
     "subset_sums",
     "quantize_u8",
+    "scores_f32",
+    "argmin_f32",
+    "sum_rows_f32",
 )
 
 

@@ -130,8 +130,9 @@ VS __m512 _mm512_xor_ps(__m512 a, __m512 b) { return em::floats([&](size_t i) { 
 VS __mmask16 _mm512_mask_cmp_ps_mask(__mmask16 m, __m512 a, __m512 b, int how) {
     unsigned out = 0;
     for (size_t i = 0; i < 16; ++i) {
-        const bool less = a.lane[i] < b.lane[i];  // _CMP_LT_OQ, or its negation _CMP_NLT_UQ
-        out |= static_cast<unsigned>(em::on(m, i) && (how == _CMP_LT_OQ ? less : !less)) << i;
+        const bool less = a.lane[i] < b.lane[i];
+        const bool met = how == _CMP_EQ_OQ ? a.lane[i] == b.lane[i] : how == _CMP_LT_OQ ? less : !less;  // else _CMP_NLT_UQ
+        out |= static_cast<unsigned>(em::on(m, i) && met) << i;
     }
     return static_cast<__mmask16>(out);
 }
