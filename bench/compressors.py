@@ -36,10 +36,10 @@ OURS: tuple[tuple[str, str, Arguments, tuple[float, ...]], ...] = (
     ("LloydMax", "LloydMax", lambda dim, bits: {"bits": bits}, ALL_BITS),
     ("TurboQuant mse", "TurboQuant", lambda dim, bits: {"bits": bits, "mode": "mse"}, (1, 2, 3, 4, 8)),
     ("TurboQuant prod", "TurboQuant", lambda dim, bits: {"bits": bits, "mode": "prod"}, (2, 3, 4)),
-    ("LVQ", "LVQ", lambda dim, bits: {"bits": bits}, (4, 8)),
-    ("LVQ 4+", "LVQ", lambda dim, bits: {"bits": 4, "residual_bits": bits - 4}, (8,)),
-    ("OSQ", "OSQ", lambda dim, bits: {"bits": bits}, (1, 2, 4, 7)),
-    ("SAQ", "SAQ", lambda dim, bits: {"bits": bits}, (*ALL_BITS, 0.5, 1.5, 2.5)),
+    ("LVQ", "LVQ", lambda dim, bits: {"bits": bits}, (2, 4, 8)),
+    ("LVQ two levels", "LVQ", lambda dim, bits: {"bits": bits // 2, "residual_bits": bits - bits // 2}, (4, 8)),
+    ("OSQ", "OSQ", lambda dim, bits: {"bits": bits}, (1, 2, 4, 8)),
+    ("SAQ", "SAQ", lambda dim, bits: {"bits": bits}, (0.5, *ALL_BITS)),
     ("PQ 4", "PQ", lambda dim, bits: {"m": round(dim * bits / 4), "bits": 4}, (0.5, 1, 2, 4)),
     ("PQ 8", "PQ", lambda dim, bits: {"m": round(dim * bits / 8), "bits": 8}, (0.5, 1, 2, 4)),
     ("OPQ 4", "OPQ", lambda dim, bits: {"m": round(dim * bits / 4), "bits": 4}, (0.5, 1, 2)),
@@ -51,11 +51,19 @@ OURS: tuple[tuple[str, str, Arguments, tuple[float, ...]], ...] = (
 )
 
 
+# Bytes of factors beside b bits for each dimension, of which the peers' codes have some: what SAQ, whose bits may be
+# any number, is also measured at.
+PEERS_FACTORS = (0, 8, 20)
+
+
 def ours(dim: int) -> Iterator[Spec]:
-    """Ours, from the table above."""
+    """Ours, from the table above, and SAQ in the very bytes of the peers."""
     for family, name, arguments, sizes in OURS:
         for bits in sizes:
             yield Spec("ours", family, f"{family} {bits:g}", bits, name, arguments(dim, bits))
+    for bits in ALL_BITS:
+        for size in (dim * bits // 8 + factors for factors in PEERS_FACTORS):
+            yield Spec("ours", "SAQ", f"SAQ in {size} B", bits, "SAQ", {"within": size})
 
 
 def faiss_codes(dim: int) -> Iterator[Spec]:
@@ -112,16 +120,20 @@ class Ours:
     def __init__(self, spec: Spec, metric: str) -> None:
         import vsearch as vs
 
-        maker = getattr(vs, spec.make, None)
-        if maker is None:
+        self.maker = getattr(vs, spec.make, None)
+        if self.maker is None:
             raise LookupError(f"vsearch has no {spec.make}")
-        self.quantizer = maker(**spec.options)
+        self.options = spec.options
         self.metric = metric
         self.index: Any = None
         self.scans = True
 
     def fit(self, X: np.ndarray) -> None:
         self.dim = X.shape[1]
+        options = self.options
+        if "within" in options:
+            options = {"bits": bits_within(self.maker, self.dim, options["within"])}
+        self.quantizer = self.maker(**options)
         self.quantizer.fit(X)
 
     def add(self, X: np.ndarray) -> None:
@@ -154,6 +166,12 @@ class Ours:
             self.index = flat.fit(self.X, threads=1, progress=False)
         except vs.VsearchError:  # a quantizer that Flat does not take: its estimates are ranked here, and not timed
             self.index, self.scans = (), False
+
+
+def bits_within(maker: Any, dim: int, nbytes: float) -> float:
+    """The most bits for each dimension, of which there may be fractions, that fit into so many bytes."""
+    one, two = (maker(bits=bits).bytes_per_vector(dim) for bits in (1, 2))
+    return min(8.0, 1 + (nbytes - one) / (two - one))
 
 
 class Faiss:

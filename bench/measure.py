@@ -7,6 +7,7 @@ import importlib
 import json
 import multiprocessing as mp
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -75,6 +76,7 @@ def alone(work: Callable[..., Iterator[Any]], *args: Any, core: int | None = 0) 
 
 
 def _answer(pipe: Any, work: Callable[..., Iterator[Any]], args: tuple[Any, ...], core: int | None) -> None:
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     with pinned(core):
         try:
             for value in work(*args):
@@ -83,6 +85,14 @@ def _answer(pipe: Any, work: Callable[..., Iterator[Any]], args: tuple[Any, ...]
             pipe.send(("failed", f"{type(error).__name__}: {error}"))
         else:
             pipe.send(("end", None))
+
+
+def _leave_with_parent() -> None:
+    """Hours of training are for nobody once the parent was killed."""
+    parent = mp.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def peer(name: str) -> Any | None:

@@ -121,9 +121,9 @@ def at_most(value: float, limit: float) -> str:
 def bars(figures: dict[str, Any]) -> Iterator[str]:
     """Lines on SAQ's squared error: against the best code behind a rotation, and against Shannon."""
     our_rows, peers = measured(figures["points"])
-    allotted = {row["bits"]: row for row in our_rows if row["family"] == "SAQ"}
+    by_name = {row["name"]: row for row in our_rows}
     for bits, limit in SHANNON_BARS.items():
-        saq = allotted.get(bits)
+        saq = by_name.get(f"SAQ {bits}")
         if saq is None:
             continue
         yield f"\nSAQ at {bits} bits: {saq['x_shannon']:.2f} x Shannon {at_most(saq['x_shannon'], limit)}"
