@@ -145,7 +145,8 @@ def test_8_recurrent_binary_codes_are_nearly_the_best(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_8_intervals_are_chosen_well(bits: int) -> None:
-    """Beside all intervals of a fine grid: LVQ takes one of nearly the best cosine, OSQ one of nearly the least loss."""
+    """Beside all intervals of a fine grid: LVQ takes one of nearly the best cosine, OSQ one of nearly the least
+    loss."""
     X = gaussian(5, 25, 32) + 0.3
     zero = np.zeros((1, 32))
     steps = np.arange(2**bits) / (2**bits - 1)

@@ -228,7 +228,8 @@ def test_7_first_bits_of_lloyd_max_are_the_one_bit_code(bits: int) -> None:
     assert np.array_equal(one.symbols, many.symbols)
 
 
-# ----------------------------------------------------------------------------------------------------------- all of them
+# ----------------------------------------------------------------------------------------------------------- all of
+# them
 
 
 @pytest.mark.parametrize("dim", [1, 15, 16, 17, 33, 100])

@@ -1,7 +1,8 @@
-"""Score-aware training of product quantizers (Guo et al., ICML 2020, arXiv 1908.10396, "anisotropic vector quantization").
+"""Score-aware training of product quantizers (Guo et al., ICML 2020, arXiv 1908.10396, "anisotropic vector
+quantization").
 
-An error along the vector changes its large inner products, one across it hardly: the loss of an error e of a vector x is
-eta |e_along|^2 + |e_across|^2, with eta from the threshold T above which inner products (of unit vectors) matter.
+An error along the vector changes its large inner products, one across it hardly: the loss of an error e of a vector x
+is eta |e_along|^2 + |e_across|^2, with eta from the threshold T above which inner products (of unit vectors) matter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Optimized product quantization: a learnt rotation before PQ (Ge, He, Ke and Sun, CVPR 2013; Norouzi and Fleet, 2013)."""
+"""Optimized product quantization: a learnt rotation before PQ (Ge, He, Ke and Sun, CVPR 2013; Norouzi and Fleet,
+2013)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from vsearch.quantize.frames import principal_axes
 from vsearch.quantize.pq import EARLY_ROUNDS, EARLY_ROWS, PQ
 from vsearch.quantize.subspaces import Layout, balanced_order, nearest_rotation
 from vsearch.quantize.table import Learnt
-from vsearch.quantize.table_training import lloyd, random_centroids, means
+from vsearch.quantize.table_training import lloyd, means, random_centroids
 
 ROUNDS = 10
 

@@ -18,7 +18,8 @@ EARLY_ROUNDS, LATE_ROUNDS = 12, 6
 
 
 class PQ(TableQuantizer):
-    """Product quantization: the dims are cut into `m` sub-spaces, and of each the nearest of 16 or 256 centroids is kept.
+    """Product quantization: the dims are cut into `m` sub-spaces, and of each the nearest of 16 or 256 centroids is
+    kept.
 
     Good where few bits are to be spent (a byte or less for each 4 dims) and data have structure that k-means finds.
     `OPQ` first rotates so that sub-spaces are independent and equally rich; take it unless neighbouring dims belong

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from vsearch._validate import check_choice, check_float, check_int
-from vsearch.errors import ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.base import sample_of
 from vsearch.quantize.opq import balanced_frame
@@ -24,11 +23,11 @@ TRAIN_BEAM, SWEEPS = 2, 4
 
 
 class ResidualQuantizer(TableQuantizer):
-    """Codes that stand for sums of `m` centroids, found by beam search: the least error at a given size, and the slowest
-    to make.
+    """Codes that stand for sums of `m` centroids, found by beam search: the least error at a given size, and the
+    slowest to make.
 
-    With `splits` sub-spaces each is the sum of m / splits centroids: a product of residual quantizers, which takes a tenth
-    of a millisecond or so a vector where one over all dims takes seconds.
+    With `splits` sub-spaces each is the sum of m / splits centroids: a product of residual quantizers, which takes a
+    tenth of a millisecond or so a vector where one over all dims takes seconds.
 
     Parameters
     ----------
@@ -37,13 +36,13 @@ class ResidualQuantizer(TableQuantizer):
     bits : 4 or 8, default 8
         Of a code.
     splits : int in [1, m], optional
-        Sub-spaces; by default one for each 4 codes. With 8 codes a sub-space errors are 3 to 5 % lower, and encoding takes
-        one and a half times as long.
+        Sub-spaces; by default one for each 4 codes. With 8 codes a sub-space errors are 3 to 5 % lower, and encoding
+        takes one and a half times as long.
     beam : int in [1, 256], default 8
         Partial codes kept while searching for the best.
     rotation : "auto", "pca" or "none", default "auto"
-        Whether sub-spaces are made of principal axes, dealt out so that each has as much to tell, or of the dims as they
-        come; "auto" tries which has the lower error. Without sub-spaces it makes no difference.
+        Whether sub-spaces are made of principal axes, dealt out so that each has as much to tell, or of the dims as
+        they come; "auto" tries which has the lower error. Without sub-spaces it makes no difference.
     weighting : float in [0, 1], default 0.25
         Under ip and cosine, with principal axes, as in `OPQ`.
     seed : int, default 0

@@ -1,8 +1,9 @@
-"""What PQ, OPQ and residual quantizers share: a frame, sub-spaces, codebooks, and a model of what their codes leave over.
+"""What PQ, OPQ and residual quantizers share: a frame, sub-spaces, codebooks, and a model of what their codes leave
+over.
 
-A distance to a code is a sum of table entries, one for each codebook (csrc/quantize/table_codec.hpp). What a vector adds
-to its distances whatever the query, |y|^2 of a sum of centroids y, or how much the code falls short, is one more such
-entry in 256 steps; no factor is stored beside the codes.
+A distance to a code is a sum of table entries, one for each codebook (csrc/quantize/table_codec.hpp). What a vector
+adds to its distances whatever the query, |y|^2 of a sum of centroids y, or how much the code falls short, is one more
+such entry in 256 steps; no factor is stored beside the codes.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ that is the vector itself would need; of wordnet-minilm and sift 0.3 to 0.4 rank
 
 
 class Learnt(NamedTuple):
-    """Codebooks (books, count, width) of a layout, in the frame of the matrices `base` (d, d) of vectors, whose rows are
-    the axes, and `query` of queries; both None where vectors stay as they are.
+    """Codebooks (books, count, width) of a layout, in the frame of the matrices `base` (d, d) of vectors, whose rows
+    are the axes, and `query` of queries; both None where vectors stay as they are.
     """
 
     layout: Layout
