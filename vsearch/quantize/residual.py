@@ -81,7 +81,7 @@ class ResidualQuantizer(TableQuantizer):
         seed: int = 0,
     ) -> None:
         super().__init__(m, bits, seed)
-        self.splits = max(1, self.m // 4) if splits is None else check_int("splits", splits, 1, self.m)
+        self.splits = -(-self.m // 4) if splits is None else check_int("splits", splits, 1, self.m)
         self.beam = self._beam = check_int("beam", beam, 1, 256)
         self.rotation = check_choice("rotation", rotation, ROTATIONS)
         self.weighting = check_float("weighting", weighting, 0, 1)
@@ -95,10 +95,11 @@ class ResidualQuantizer(TableQuantizer):
         return metric == "l2" and self.splits == self.m
 
     def _train(self, residuals: np.ndarray, metric: str, rng: np.random.Generator, threads: int) -> Learnt:
-        layout = self._layout(residuals.shape[1], self.splits)
+        layout = self._layout(residuals.shape[1], self.splits, proportional=False)
         weighting = self.weighting if metric != "l2" else 0.0
         base = query = None
         if self.rotation == "pca" or (self.rotation == "auto" and self._is_better_turned(residuals, rng, threads)):
+            layout = self._layout(residuals.shape[1], self.splits)
             base, query = balanced_frame(residuals, layout, weighting)
         Y = residuals if base is None else np.ascontiguousarray(residuals @ base.T)
         codebooks = residual_codebooks(sample_of(Y, MIDDLE_ROWS), layout, self.count, ROUNDS, rng, threads)

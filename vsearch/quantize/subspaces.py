@@ -51,15 +51,18 @@ class Layout:
         return self.starts[: having + 1], self.first[:having] + t
 
 
-def layout_of(dim: int, books: int, splits: int) -> Layout:
-    """`books` codebooks over `splits` sub-spaces as evenly as can be, and dims in proportion to codebooks.
+def layout_of(dim: int, books: int, splits: int, proportional: bool = True) -> Layout:
+    """`books` codebooks over `splits` sub-spaces as evenly as can be, and dims in proportion to codebooks, or evenly too:
+    dims that belong together keep their places then.
 
     >>> layout_of(10, 4, 4).starts, layout_of(10, 5, 2).first
     (array([ 0,  3,  5,  8, 10]), array([0, 3, 5]))
     """
     fewest, more = divmod(books, splits)
     first = np.concatenate([[0], np.cumsum([fewest + 1] * more + [fewest] * (splits - more))]).astype(np.int64)
-    return Layout((dim * first + books // 2) // books, first)
+    if proportional:
+        return Layout((dim * first + books // 2) // books, first)
+    return Layout((dim * np.arange(splits + 1) + splits // 2) // splits, first)
 
 
 def balanced_order(variances: np.ndarray, layout: Layout) -> np.ndarray:

@@ -67,10 +67,10 @@ class TableQuantizer(Quantizer):
     def _train(self, residuals: np.ndarray, metric: str, rng: np.random.Generator, threads: int) -> Learnt:
         """Frame, layout and codebooks of residuals (n, d)."""
 
-    def _layout(self, dim: int, splits: int) -> Layout:
+    def _layout(self, dim: int, splits: int, proportional: bool = True) -> Layout:
         if splits > dim:
             raise ParameterError(f"`m` must be at most the dimension; got {self.m} sub-spaces for d={dim}.")
-        return layout_of(dim, self.m, splits)
+        return layout_of(dim, self.m, splits, proportional)
 
     def _has_norms(self, metric: str) -> bool:
         """Whether tables hold the squared lengths of centroids: where each sub-space has but one codebook."""
