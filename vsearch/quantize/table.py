@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vsearch._validate import MAX_DIM, check_choice, check_int
-from vsearch.errors import ParameterError
+from vsearch.errors import MissingExtraError, ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer, check_dim, sample_of, take
 from vsearch.quantize.frames import frame_of, matrices
@@ -54,6 +54,11 @@ class TableQuantizer(Quantizer):
     _beam, _sweeps = 1, 0
 
     def __init__(self, m: int, bits: int, seed: int) -> None:
+        if not hasattr(core, "TableCodec"):
+            raise MissingExtraError(
+                f"{type(self).__name__} needs the compiled core, and this installation of vsearch has none. Install it"
+                " where there is a C++ compiler, or use vs.SAQ or vs.RaBitQ."
+            )
         self.m = check_int("m", m, 1, MAX_DIM)
         self.bits = check_choice("bits", bits, (4, 8))
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
@@ -88,17 +93,20 @@ class TableQuantizer(Quantizer):
         return symbols / 2 + (-(-codes // 2) if self.bits == 8 else 0)
 
     def columns(self, metric: str) -> int:
-        """None: what a vector adds to its estimates is in its code."""
+        """None, whatever the `metric`: what a vector adds to its estimates is in its code."""
         return 0
 
     def constants(self, metric: str) -> tuple[float, float, float]:
-        """The rescale that all vectors have."""
+        """The rescale that all vectors have, under any `metric`."""
         return 0.0, float(self.arrays["model"][0]), 0.0
 
     def reconstruct(
         self, symbols: np.ndarray, extra: np.ndarray, full: np.ndarray, metric: str, spread: float | None = None
     ) -> np.ndarray:
-        """Sums of centroids, float32 (n, padded)."""
+        """Sums of the centroids that `symbols` and `extra` name, float32 (n, padded).
+
+        `full`, `metric` and `spread` are for codes that have a scale of their own.
+        """
         return self.codec.decode(symbols, extra)
 
     def _learn(
