@@ -150,7 +150,7 @@ class IvfCore:
         if coded is None:
             self.lists.append(slots, assign)
             return
-        symbols, factors, extra = self._rows(coded, len(slots) / total)
+        symbols, factors, extra = self._rows(coded, total - len(slots))
         if self.extra_stride:
             self.extra = grown(self.extra, total)
             if not self.extra.flags.writeable:
@@ -158,13 +158,15 @@ class IvfCore:
             self.extra[slots] = extra
         self.lists.append(slots, assign, symbols, factors)
 
-    def _rows(self, coded: Coded, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(symbols, factors, extra rows) as they are stored; takes their spreads into the means."""
+    def _rows(self, coded: Coded, before: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(symbols, factors, extra rows) as they are stored; takes their spreads into the means of the `before` vectors."""
         encoded = coded.encoded
         if not self.is_compact or coded.norms is None:
             if len(encoded):
+                share = len(encoded) / (before + len(encoded))
                 self.spreads = (1 - share) * self.spreads + share * encoded.spreads.mean(axis=0, dtype=np.float64)
             return encoded.rows(self.columns)
+        self.compact.count = before  # of those that are there, as a loaded index has it
         wider = self.compact.widened(encoded)
         if wider is not None:
             if self.compact.count:

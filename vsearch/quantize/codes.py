@@ -154,6 +154,8 @@ class CompactFactors:
             self.root = (1 - weight) * self.root + weight * float(to_norm.mean()) if by_norm else 0.0
             error = to_norm / self.root - 1 if by_norm else to_code / self.ratio - 1
             self.wobble = (1 - weight) * self.wobble + weight * float(np.sqrt((error**2).mean()))
+            # As files keep them, so that an index goes on alike after it was saved and loaded.
+            self.ratio, self.root, self.wobble = (float(np.float32(x)) for x in (self.ratio, self.root, self.wobble))
         self.spreads = (1 - weight) * self.spreads + weight * encoded.spreads.mean(axis=0, dtype=np.float64)
         self.count += len(encoded)
 
