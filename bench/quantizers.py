@@ -129,7 +129,7 @@ def known_rows(path: Path | None, name: str, X: np.ndarray, Q: np.ndarray) -> di
     if not same:
         raise SystemExit(f"{path} is of {before['data']}, {before['rows']} rows and {before['queries']} queries")
     rows = [row for row in before["points"] if row["side"] != "ours" and "failed" not in row]
-    return {(row["side"], row["name"]): {**row, "from": path.name} for row in rows}
+    return {(row["side"], row["name"]): {"from": path.name, **row} for row in rows}
 
 
 def main() -> None:
