@@ -44,7 +44,7 @@ OURS: tuple[tuple[str, str, Arguments, tuple[float, ...]], ...] = (
     ("PQ 8", "PQ", lambda dim, bits: {"m": round(dim * bits / 8), "bits": 8}, (0.5, 1, 2, 4)),
     ("OPQ 4", "OPQ", lambda dim, bits: {"m": round(dim * bits / 4), "bits": 4}, (0.5, 1, 2)),
     ("OPQ 8", "OPQ", lambda dim, bits: {"m": round(dim * bits / 8), "bits": 8}, (0.5, 1, 2)),
-    ("Residual", "ResidualQuantizer", lambda dim, bits: {"m": round(dim * bits / 8)}, (0.25, 0.5)),
+    ("Residual", "ResidualQuantizer", lambda dim, bits: {"m": round(dim * bits / 8)}, (0.25, 0.5, 1)),
     ("Binary sign", "Binary", lambda dim, bits: {"method": "sign", "bits_per_dim": bits}, (1,)),
     ("Binary itq", "Binary", lambda dim, bits: {"method": "itq", "bits_per_dim": bits}, (1,)),
     ("Binary recurrent", "Binary", lambda dim, bits: {"method": "recurrent", "bits_per_dim": bits}, (1, 2, 4)),

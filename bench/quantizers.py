@@ -39,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=words, default=list(SIDES), help="sides, of " + ", ".join(SIDES))
     parser.add_argument("--families", type=words, default=[], help="by default all")
     parser.add_argument("--bits", type=words, default=[], help="nominal bits for each dimension, by default all")
+    parser.add_argument("--quick", type=float, help="faiss's 8-bit PQ and OPQ, minutes of training, up to so many bits")
     parser.add_argument("--repeat", type=int, default=3, help="passes over scans and encoding; the best counts")
     parser.add_argument("--encode", action="store_true", help="encoding speed alone, at 4 bits")
     parser.add_argument("--peers-from", type=Path, help="a JSON file of an earlier run, for the peers it has")
@@ -77,15 +78,13 @@ def load(options: argparse.Namespace) -> tuple[str, str, np.ndarray, np.ndarray]
 def wanted(options: argparse.Namespace, dim: int) -> dict[str, list[Spec]]:
     """What is to be measured, by side."""
     bits = [float(word) for word in options.bits]
-    return {
-        side: [
-            spec
-            for spec in SIDES[side](dim)
-            if (not options.families or spec.family in options.families) and (not bits or spec.bits in bits)
-        ]
-        for side in SIDES
-        if side in options.only
-    }
+
+    def asked(spec: Spec) -> bool:
+        slow = options.quick is not None and spec.side == "faiss" and spec.family in ("PQ", "OPQ")
+        named = not options.families or spec.family in options.families
+        return named and (not bits or spec.bits in bits) and not (slow and spec.bits > options.quick)
+
+    return {side: [spec for spec in SIDES[side](dim) if asked(spec)] for side in SIDES if side in options.only}
 
 
 def examine(specs: list[Spec], metric: str, X: np.ndarray, Q: np.ndarray, repeats: int) -> Iterator[dict[str, Any]]:
@@ -130,7 +129,7 @@ def known_rows(path: Path | None, name: str, X: np.ndarray, Q: np.ndarray) -> di
     if not same:
         raise SystemExit(f"{path} is of {before['data']}, {before['rows']} rows and {before['queries']} queries")
     rows = [row for row in before["points"] if row["side"] != "ours" and "failed" not in row]
-    return {(row["side"], row["name"]): {**row, "from": path.name} for row in rows}
+    return {(row["side"], row["name"]): {"from": path.name, **row} for row in rows}
 
 
 def main() -> None:
