@@ -1,4 +1,5 @@
-"""Every quantizer inside Flat and IVF, under every metric: vectors find themselves, changes and files change no answer."""
+"""Every quantizer inside Flat and IVF, under every metric: vectors find themselves, changes and files change no
+answer."""
 
 from __future__ import annotations
 

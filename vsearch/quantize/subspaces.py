@@ -52,8 +52,8 @@ class Layout:
 
 
 def layout_of(dim: int, books: int, splits: int, proportional: bool = True) -> Layout:
-    """`books` codebooks over `splits` sub-spaces as evenly as can be, and dims in proportion to codebooks, or evenly too:
-    dims that belong together keep their places then.
+    """`books` codebooks over `splits` sub-spaces as evenly as can be, and dims in proportion to codebooks, or evenly
+    too: dims that belong together keep their places then.
 
     >>> layout_of(10, 4, 4).starts, layout_of(10, 5, 2).first
     (array([ 0,  3,  5,  8, 10]), array([0, 3, 5]))
