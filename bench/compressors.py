@@ -147,7 +147,7 @@ class Ours:
         return self.quantizer.decode(self.codes)
 
     def estimate(self, Q: np.ndarray) -> np.ndarray:
-        return np.stack([self.quantizer.estimate(query, self.codes) for query in Q])
+        return np.asarray(self.quantizer.estimate(Q, self.codes))
 
     def search(self, query: np.ndarray, k: int) -> np.ndarray:
         if self.index is None:
