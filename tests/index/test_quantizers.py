@@ -1,4 +1,4 @@
-"""Every quantizer inside Flat and IVF, under every metric: vectors find themselves, changes and files change no answer."""
+"""Every quantizer in Flat and IVF under every metric: vectors find themselves, changes and files change no answer."""
 
 from __future__ import annotations
 

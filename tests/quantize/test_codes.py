@@ -1,4 +1,4 @@
-"""Factors in 16 bits: fine where they are alike, wide enough for outliers, and never out of step with what is stored."""
+"""Factors in 16 bits: fine where they are alike, wide enough for outliers, never out of step with what is stored."""
 
 from __future__ import annotations
 
@@ -115,13 +115,20 @@ def test_what_a_file_keeps_comes_back() -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     batches=st.lists(
-        hnp.arrays(np.float32, st.tuples(st.integers(0, 20), st.just(3)), elements=st.floats(-(2.0**40), 2.0**40, width=32)),
+        hnp.arrays(
+            np.float32, st.tuples(st.integers(0, 20), st.just(3)), elements=st.floats(-(2.0**40), 2.0**40, width=32)
+        ),
         min_size=1,
         max_size=4,
     )
 )
 def test_any_factors_come_back(batches: list[np.ndarray]) -> None:
-    compact, stored, given_, allowed = CompactFactors(ALL), np.zeros((0, 6), np.uint8), np.zeros((0, 3)), np.zeros((0, 3))
+    compact, stored, given_, allowed = (
+        CompactFactors(ALL),
+        np.zeros((0, 6), np.uint8),
+        np.zeros((0, 3)),
+        np.zeros((0, 3)),
+    )
     for batch in batches:
         codes = encoded(batch)
         wide = compact.widened(codes)

@@ -159,7 +159,7 @@ class IvfCore:
         self.lists.append(slots, assign, symbols, factors)
 
     def _rows(self, coded: Coded, before: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(symbols, factors, extra rows) as they are stored; takes their spreads into the means of the `before` vectors."""
+        """(symbols, factors, extra rows) as they are stored; takes their spreads into the means of those `before`."""
         encoded = coded.encoded
         if not self.is_compact or coded.norms is None:
             if len(encoded):
