@@ -19,6 +19,12 @@ QUANTIZERS = [
 ]
 BITS = ints("bits", 1, 8)
 SEED = ints("seed", 0, TOP)
+BOOKS = ints("m", 1, 65536)
+NIBBLES = [fault for fault in choices("bits", "4, 8") if fault[0] != "qqq"] + [
+    (5, P, "`bits` must be one of 4, 8; got 5.")
+]
+ANISOTROPIC = numbers("anisotropic", "[0, 0.99]", [-0.1, 1])
+WEIGHTING = numbers("weighting", "[0, 1]", [-0.1, 1.1])
 ROTATION = choices("rotation", "'hadamard', 'dense', 'pca', 'none'", ("hadamar", "hadamard"), ("PCA", "pca"))
 
 ARGUMENTS: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
@@ -66,6 +72,25 @@ ARGUMENTS: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     ),
     "Binary.bits_per_dim": (ints("bits_per_dim", 1, 8), lambda v: vs.Binary("recurrent", v)),
     "Binary.seed": (SEED, lambda v: vs.Binary(seed=v)),
+    "PQ.m": (BOOKS, lambda v: vs.PQ(v)),
+    "PQ.bits": (NIBBLES, lambda v: vs.PQ(8, v)),
+    "PQ.anisotropic": (ANISOTROPIC, lambda v: vs.PQ(8, anisotropic=v)),
+    "PQ.seed": (SEED, lambda v: vs.PQ(8, seed=v)),
+    "OPQ.m": (BOOKS, lambda v: vs.OPQ(v)),
+    "OPQ.bits": (NIBBLES, lambda v: vs.OPQ(8, v)),
+    "OPQ.weighting": (WEIGHTING, lambda v: vs.OPQ(8, weighting=v)),
+    "OPQ.anisotropic": (ANISOTROPIC, lambda v: vs.OPQ(8, anisotropic=v)),
+    "OPQ.seed": (SEED, lambda v: vs.OPQ(8, seed=v)),
+    "ResidualQuantizer.m": (BOOKS, lambda v: vs.ResidualQuantizer(v)),
+    "ResidualQuantizer.bits": (NIBBLES, lambda v: vs.ResidualQuantizer(8, v)),
+    "ResidualQuantizer.splits": (ints("splits", 1, 8, none=True), lambda v: vs.ResidualQuantizer(8, splits=v)),
+    "ResidualQuantizer.beam": (ints("beam", 1, 256), lambda v: vs.ResidualQuantizer(8, beam=v)),
+    "ResidualQuantizer.rotation": (
+        choices("rotation", "'auto', 'pca', 'none'", ("autoo", "auto")),
+        lambda v: vs.ResidualQuantizer(8, rotation=v),
+    ),
+    "ResidualQuantizer.weighting": (WEIGHTING, lambda v: vs.ResidualQuantizer(8, weighting=v)),
+    "ResidualQuantizer.seed": (SEED, lambda v: vs.ResidualQuantizer(8, seed=v)),
 }
 
 #: Between the layers: their arguments come from an index.
@@ -108,13 +133,18 @@ def test_arguments_that_exclude_each_other() -> None:
     refuses((8, P, "`residual_bits` must be an int in [0, 7]; got 8."), lambda value: vs.LVQ(1, value))
 
 
-def wrong_codes(cls: type[vs.Quantizer], coder: vs.Quantizer, name: str) -> list[Fault]:
+def made(cls: type[vs.Quantizer], **arguments: Any) -> vs.Quantizer:
+    """One with default arguments; a product quantizer of 4 codes."""
+    return cls(**({"m": 4, "bits": 4} if "m" in parameters(cls) else {}) | arguments)
+
+
+def wrong_codes(cls: type[vs.Quantizer], coder: vs.Quantizer) -> list[Fault]:
     """What no codes of a fitted quantizer may be: nothing, vectors, codes of more bits, codes of more dimensions."""
     wrong = f"`codes` must be of {coder!r} for {D} dimensions; these are of another quantizer."
-    bits = {"bits": 6} if "bits" in parameters(cls) else {}
-    others = [cls().fit(np.eye(40)).encode(np.eye(40)[:9])]
-    if bits:
-        others.append(cls(**bits).fit(X).encode(X))
+    names = parameters(cls)
+    others = [] if "m" in names else [made(cls).fit(np.eye(40)).encode(np.eye(40)[:9])]
+    if "bits" in names:
+        others.append(made(cls, bits=8 if "m" in names else 6).fit(X).encode(X))
     return [
         (None, T, "`codes` must be what encode(X) returned; got a NoneType."),
         (X, T, "`codes` must be what encode(X) returned; got a ndarray."),
@@ -124,18 +154,18 @@ def wrong_codes(cls: type[vs.Quantizer], coder: vs.Quantizer, name: str) -> list
 
 @pytest.mark.parametrize("cls", QUANTIZERS)
 def test_bad_arguments_of_calls(cls: type[vs.Quantizer]) -> None:
-    coder = cls().fit(X)
+    coder = made(cls).fit(X)
     codes = coder.encode(X)
     given = [fault for fault in matrices("queries", D) if fault[0] is not None]
     threads = ints("threads", 1, 1024, none=True)
-    bad = wrong_codes(cls, coder, "codes")
+    bad = wrong_codes(cls, coder)
     one = [
         fault for fault in queries("query", only_one=True) if fault[1] is S and getattr(fault[0], "shape", ()) == (2, D)
     ]
     table: list[tuple[list[Fault], Callable[[Any], Any]]] = [
-        (matrices("X", None), lambda v: cls().fit(v)),
-        (given, lambda v: cls().fit(X, queries=v)),
-        (threads, lambda v: cls().fit(X, threads=v)),
+        (matrices("X", None), lambda v: made(cls).fit(v)),
+        (given, lambda v: made(cls).fit(X, queries=v)),
+        (threads, lambda v: made(cls).fit(X, threads=v)),
         (matrices("X", D), lambda v: coder.encode(v)),
         (threads, lambda v: coder.encode(X, threads=v)),
         (bad, coder.decode),
@@ -159,8 +189,8 @@ def test_bad_arguments_of_calls(cls: type[vs.Quantizer]) -> None:
 
 @pytest.mark.parametrize("cls", QUANTIZERS)
 def test_quantizer_that_is_not_fitted(cls: type[vs.Quantizer]) -> None:
-    coder, codes = cls(), cls().fit(X).encode(X)
-    trained = cls().train(X - X.mean(axis=0), D)  # by an index: it has no mean of its own
+    coder, codes = made(cls), made(cls).fit(X).encode(X)
+    trained = made(cls).train(X - X.mean(axis=0), D)  # by an index: it has no mean of its own
     for each in (coder, trained):
         for call in (
             lambda each=each: each.encode(X),
