@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 
 #include "base/pool.hpp"
@@ -13,6 +14,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kFlushSize = 256;  // survivors held back before they are looked at, so that their rows can arrive
+constexpr std::size_t kPrimeBlocks = 256;  // whose bounds are kept at the start of a query: 32 KB
 constexpr float kRounding = 1e-6f;      // of estimates, relative to the squares and products they are made of
 constexpr std::size_t kRefineBatch = 4;   // rows scored at once: enough to share the loads of the query, few enough to keep the threshold fresh
 
@@ -61,6 +63,7 @@ struct IvfScan::Workspace {
     RowScorer scorer;
     TopK best;
     std::vector<Candidate> pending;
+    AlignedArray<float> bounds, least;  // of primed blocks, and the least of each
     AlignedArray<std::uint32_t> slots;
     AlignedArray<float> distances;
     alignas(kAlignment) float factors[3][kBlock];  // of a block that does not hold them as floats
@@ -82,6 +85,7 @@ IvfScan::IvfScan(Metric metric, const Transform& transform, const Codec* codec, 
         for (int i = 0; i < 3; ++i)
             if (stored >> i & 1u) column_[i] = count++;
         layout_ = BlockLayout(shape.symbols, static_cast<std::size_t>(count), compact ? sizeof(std::uint16_t) : sizeof(float));
+        uniform_ = compact && count == 0;
         exact_ = shape.extra_bytes > 0 || shape.exact_tables;
         if (!compact && shape.extra_bytes > 0) factor_bytes_ = static_cast<std::size_t>(count) * sizeof(float);
         if (shape.extra_bytes > 0) extra_stride_ = factor_bytes_ + shape.extra_bytes;
@@ -143,13 +147,16 @@ void IvfScan::prepare(const float* query, Workspace& w) const {
 
 // What one list adds to the estimates of its codes. For ip <c + mean, q> is assembled from the centred parts.
 IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const {
-    const auto margin = [&](float spread, float noise) { return epsilon * std::sqrt(spread * spread * distance2 + noise * noise); };
+    const auto margin2 = [&](float spread, float noise) { return epsilon * epsilon * (spread * spread * distance2 + noise * noise); };
     ListTerms t{distance2, 0.0f, 1.0f + epsilon * arrays_.compact.wobble, 0.0f, 0.0f, 0.0f};
     if (codec_ != nullptr) {
-        const float first_spread = arrays_.first_spread * w.query->first_tilt();
-        t.first_margin = margin(first_spread, w.query->first_noise());
+        const float first = margin2(arrays_.first_spread * w.query->first_tilt(), w.query->first_noise());
+        const float full = margin2(arrays_.full_spread * w.query->full_tilt(), w.query->full_noise());
+        // Where nothing is better than the whole code, only what the symbols add to its error can exclude a vector wrongly.
+        const bool is_last = arrays_.rows.data == nullptr && codec_->shape().one_scale;
+        t.first_margin = std::sqrt(is_last ? std::max(first - full, 0.0f) : first);
         t.lead_margin = t.first_margin + w.query->lead_reach();
-        t.full_margin = margin(arrays_.full_spread * w.query->full_tilt(), w.query->full_noise());
+        t.full_margin = is_last ? 0.0f : std::sqrt(full);
     }
     if (metric_ != Metric::kL2) {
         const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);
@@ -172,7 +179,7 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
         } else {
             prepare(query, w);
             coarse_.probe(w.rotated.data(), options.probes, w.coarse);
-            if (codec_ != nullptr) w.query->prepare(w.rotated.data());
+            prepare_codes(w);
             for (std::size_t p = 0; p < w.coarse.lists.size(); ++p) {
                 const std::uint32_t list = w.coarse.lists[p];
                 const std::uint8_t* next = p + 1 < w.coarse.lists.size() ? arrays_.blocks + arrays_.list_block[w.coarse.lists[p + 1]] * block_bytes_ : nullptr;
@@ -188,6 +195,7 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
 
 // The factors of a block's symbols as columns of floats.
 IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) const {
+    if (uniform_) return {w.factors[0], w.factors[1]};  // filled by prepare_codes
     const float *add = nullptr, *rescale = nullptr;
     if (compact_) {
         const CompactFactors& c = arrays_.compact;
@@ -247,42 +255,131 @@ float IvfScan::full_estimate(const std::uint8_t* block, std::size_t lane, std::u
     return terms.base + f.add + f.shift * w.query->sum() + f.rescale * w.query->full_dot(layout_.codes(block), lane, extra);
 }
 
+// What the query needs beyond its transform to meet codes.
+void IvfScan::prepare_codes(Workspace& w) const {
+    if (codec_ == nullptr) return;
+    w.query->prepare(w.rotated.data());
+    if (!uniform_) return;
+    std::fill(w.factors[0], w.factors[0] + kBlock, arrays_.compact.low[0]);
+    std::fill(w.factors[1], w.factors[1] + kBlock, arrays_.compact.low[1] * arrays_.compact.ratio);
+}
+
+// A list's constants of the bound add + rescale * (scale * sums + offset): rescale is negative, so margins lower the estimate. A wrong
+// scale of the symbols matters in proportion to <y, q'>, which is large for neighbours only; stretching it costs no far vector its
+// exclusion.
+struct IvfScan::SymbolBound {
+    float low, scale, offset, lead_offset;
+
+    SymbolBound(const ListTerms& terms, const PreparedQuery& query)
+        : low(terms.base - terms.slack), scale(query.scale() * terms.stretch), offset(query.offset() * terms.stretch + terms.first_margin),
+          lead_offset(query.lead_offset() * terms.stretch + terms.lead_margin) {}
+
+    float at(std::uint32_t sum, float add, float rescale) const { return add + rescale * (scale * static_cast<float>(sum) + offset); }
+
+    // The least sum whose bound is below `threshold` where all vectors have the same factors; 65536 where none is.
+    std::uint32_t least(float threshold, float add, float rescale) const {
+        const auto below = [&](std::uint32_t sum) { return at(sum, add, rescale) < threshold; };
+        const float guess = ((threshold - add) / rescale - offset) / scale;
+        auto sum = static_cast<std::uint32_t>(guess > 0 ? std::min(guess, 65535.0f) : 0.0f);
+        while (sum > 0 && below(sum - 1)) --sum;
+        while (sum < 65536 && !below(sum)) ++sum;
+        return sum;
+    }
+};
+
+void IvfScan::survives(const std::uint8_t* block, unsigned lane, float bound, Workspace& w) const {
+    const std::uint32_t slot = layout_.slot(block)[lane];
+    w.pending.push_back({bound, slot, block, lane});
+    if (arrays_.extra != nullptr)
+        prefetch(arrays_.extra + slot * extra_stride_);
+    else if (arrays_.rows.data != nullptr)
+        arrays_.rows.prefetch(slot);
+}
+
+// The first blocks of a query's first list, while nothing is known that could exclude a vector: the bounds of all are kept, the vectors
+// with the least are looked at, and of the others only what those do not exclude. Returns how many vectors that were.
+std::size_t IvfScan::prime(std::uint32_t list, const ListTerms& terms, const IvfQuery& options, Workspace& w) const {
+    const std::size_t size = std::min<std::size_t>(arrays_.list_size[list], kPrimeBlocks * kBlock), blocks = (size + kBlock - 1) / kBlock;
+    const std::size_t wanted = 4 * options.k + kBlock;
+    if (blocks < 2 * wanted) return 0;
+    const KernelTable& kernel = kernels();
+    const SymbolBound b(terms, *w.query);
+    const std::uint8_t* first = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
+    constexpr float kNone = std::numeric_limits<float>::infinity();
+    w.bounds.resize(blocks * kBlock);
+    w.least.resize(2 * blocks);
+    float *least = w.least.data(), *sorted = least + blocks;
+    w.counters.scanned += size;
+    for (std::size_t i = 0; i < blocks; ++i) {
+        const std::uint8_t* block = first + i * block_bytes_;
+        const std::uint32_t live = live_lanes(layout_.slot(block), size - i * kBlock, options.filter);
+        const BlockFactors f = factors(block, w);
+        float* bounds = w.bounds.data() + i * kBlock;
+        kernel.fastscan_bound(layout_.codes(block), w.query->lut(), layout_.symbols, f.add, f.rescale, b.scale, b.offset, kNone, bounds);
+        for (std::uint32_t dead = ~live; dead != 0; dead &= dead - 1) bounds[lowest_bit64(dead)] = kNone;
+        sorted[i] = least[i] = bounds[kernel.argmin_f32(bounds, kBlock)];
+    }
+    std::nth_element(sorted, sorted + wanted, sorted + blocks);
+    const float few = sorted[wanted];
+    std::uint32_t lanes[kBlock];
+    const auto visit = [&](float limit, float at_least) {
+        for (std::size_t i = 0; i < blocks; ++i) {
+            if (w.pending.size() >= kFlushSize) {
+                flush(terms, options, w);
+                limit = std::min(limit, w.best.threshold() - b.low);
+            }
+            if (!(least[i] < limit)) continue;
+            const float* bounds = w.bounds.data() + i * kBlock;
+            const std::size_t found = kernel.select_below(bounds, kBlock, limit, lanes);
+            for (std::size_t j = 0; j < found; ++j)
+                if (!(bounds[lanes[j]] < at_least)) survives(first + i * block_bytes_, lanes[j], bounds[lanes[j]] + b.low, w);
+        }
+        flush(terms, options, w);
+    };
+    visit(few, -kNone);
+    visit(w.best.threshold() - b.low, few);
+    return size;
+}
+
 void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const {
     const KernelTable& kernel = kernels();
     const std::size_t size = arrays_.list_size[list], lead = codec_->shape().lead;
-    const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
+    const std::size_t primed = w.best.threshold() < std::numeric_limits<float>::infinity() ? 0 : prime(list, terms, options, w);
+    const std::uint8_t* block = arrays_.blocks + arrays_.list_block[list] * block_bytes_ + primed / kBlock * block_bytes_;
     const PreparedQuery& query = *w.query;
-    const float low = terms.base - terms.slack;
-    // rescale is negative: margins lower the estimate. A wrong scale of the symbols matters in proportion to <y, q'>, which is large
-    // for neighbours only; stretching it costs no far vector its exclusion.
-    const float scale = query.scale() * terms.stretch;
-    const float offset = query.offset() * terms.stretch + terms.first_margin;
-    const float lead_offset = query.lead_offset() * terms.stretch + terms.lead_margin;
-    float bounds[kBlock];
-    w.counters.scanned += size;
-    for (std::size_t first = 0; first < size; first += kBlock, block += block_bytes_) {
+    const SymbolBound b(terms, query);
+    float bounds[kBlock], known = std::numeric_limits<float>::quiet_NaN();
+    std::uint16_t sums[kBlock];
+    std::uint32_t least = 0;
+    w.counters.scanned += size - primed;
+    for (std::size_t first = primed; first < size; first += kBlock, block += block_bytes_) {
         if (next != nullptr) {  // a list is too short for the hardware to see a stream: fetch the next one block by block
             for (std::size_t at = 0; at < block_bytes_; at += 64) prefetch(next + at);
             next += block_bytes_;
         }
-        const std::uint32_t* slots = layout_.slot(block);
-        const std::uint32_t live = live_lanes(slots, size - first, options.filter);
+        const std::uint32_t live = live_lanes(layout_.slot(block), size - first, options.filter);
         if (live == 0) continue;
         const BlockFactors f = factors(block, w);
-        const float threshold = w.best.threshold() - low;
-        const auto below = [&](std::size_t symbols, float constant) {
-            return live & kernel.fastscan_bound(layout_.codes(block), query.lut(), symbols, f.add, f.rescale, scale, constant, threshold, bounds);
-        };
-        // The segments that vary most come first; where they exclude all 32 the others need not be read (arXiv 2509.12086, section 4).
-        if (lead > 0 && below(lead, lead_offset) == 0) continue;
-        std::uint32_t mask = below(layout_.symbols, offset);
+        const float threshold = w.best.threshold() - b.low;
+        std::uint32_t mask = live;
+        if (uniform_) {
+            if (threshold != known) least = b.least(threshold, f.add[0], f.rescale[0]), known = threshold;
+            mask &= kernel.fastscan_at_least(layout_.codes(block), query.lut(), layout_.symbols, least, sums);
+            for (std::uint32_t left = mask; left != 0; left &= left - 1) {
+                const unsigned lane = lowest_bit64(left);
+                bounds[lane] = b.at(sums[lane], f.add[0], f.rescale[0]);
+            }
+        } else {
+            const auto below = [&](std::size_t symbols, float constant) {
+                return kernel.fastscan_bound(layout_.codes(block), query.lut(), symbols, f.add, f.rescale, b.scale, constant, threshold, bounds);
+            };
+            // The segments that vary most come first; where they exclude all 32 the others need not be read (arXiv 2509.12086, section 4).
+            if (lead > 0 && (live & below(lead, b.lead_offset)) == 0) continue;
+            mask &= below(layout_.symbols, b.offset);
+        }
         for (; mask != 0; mask &= mask - 1) {
             const unsigned lane = lowest_bit64(mask);
-            w.pending.push_back({bounds[lane] + low, slots[lane], block, lane});
-            if (arrays_.extra != nullptr)
-                prefetch(arrays_.extra + slots[lane] * extra_stride_);
-            else if (arrays_.rows.data != nullptr)
-                arrays_.rows.prefetch(slots[lane]);
+            survives(block, lane, bounds[lane] + b.low, w);
         }
         if (w.pending.size() >= kFlushSize) flush(terms, options, w);
     }
@@ -346,7 +443,7 @@ bool IvfScan::matches_are_few(const IvfQuery& options, std::size_t probes) const
 
 void IvfScan::scan_matches(const IvfQuery& options, Workspace& w) const {
     const bool from_codes = arrays_.rows.data == nullptr;
-    if (from_codes) w.query->prepare(w.rotated.data());
+    if (from_codes) prepare_codes(w);
     each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
         if (from_codes) {
             float sign = 0, bound = 0, full = 0;
@@ -381,7 +478,7 @@ void IvfScan::estimate_slot(std::uint32_t slot, float epsilon, Workspace& w, flo
 void IvfScan::estimate(const float* query, float epsilon, float* first_estimate, float* lower_bound, float* full_estimate) {
     auto workspace = borrow();
     prepare(query, *workspace);
-    workspace->query->prepare(workspace->rotated.data());
+    prepare_codes(*workspace);
     for (std::size_t slot = 0; slot < arrays_.n; ++slot)
         estimate_slot(static_cast<std::uint32_t>(slot), epsilon, *workspace, first_estimate[slot], lower_bound[slot], full_estimate[slot]);
     give_back(std::move(workspace));

@@ -115,6 +115,10 @@ private:
     BlockFactors factors(const std::uint8_t* block, Workspace& w) const;
     Factors full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const;
     float full_estimate(const std::uint8_t* block, std::size_t lane, std::uint32_t slot, const ListTerms& terms, const Workspace& w, float& rescale) const;
+    struct SymbolBound;
+    void prepare_codes(Workspace& w) const;
+    void survives(const std::uint8_t* block, unsigned lane, float bound, Workspace& w) const;
+    std::size_t prime(std::uint32_t list, const ListTerms& terms, const IvfQuery& options, Workspace& w) const;
     void scan_codes(std::uint32_t list, const ListTerms& terms, const std::uint8_t* next, const IvfQuery& options, Workspace& w) const;
     void scan_rows(std::uint32_t list, const IvfQuery& options, Workspace& w) const;
     void scan_matches(const IvfQuery& options, Workspace& w) const;
@@ -130,6 +134,7 @@ private:
     bool compact_;
     int column_[3] = {-1, -1, -1};   // of add, rescale and shift in a block
     bool exact_;                     // whether survivors are estimated again before anything else
+    bool uniform_ = false;           // whether all vectors have the same factors
     BlockLayout layout_;
     std::size_t block_bytes_;
     std::size_t factor_bytes_ = 0;   // before the extra bits of a row

@@ -46,6 +46,9 @@ using FastscanKernel = void (*)(const std::uint8_t* codes, const std::uint8_t* l
 // result says bounds[v] < threshold.
 using FastscanBoundKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add, const float* rescale, float scale, float offset, float threshold, float* bounds);
 
+// The same where all vectors have the same factors, so that the bound is a sum: bit v of the result says sums[v] >= least.
+using FastscanAtLeastKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums);
+
 // Dot product of one packed code (1..8 bits per dim, plane layout of quantize/planes.hpp) with int8 queries in
 // [-127, 127], exact in int32. chunks = number of 64-dim chunks.
 using PlanesKernel = std::int32_t (*)(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks);
@@ -130,6 +133,7 @@ using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, floa
     X(tile_f32, TileKernel)                   \
     X(fastscan, FastscanKernel)               \
     X(fastscan_bound, FastscanBoundKernel)    \
+    X(fastscan_at_least, FastscanAtLeastKernel) \
     X(dot_planes, PlanesKernel)               \
     X(popcount_planes, BitPlanesKernel)       \
     X(hamming, HammingKernel)                 \

@@ -28,6 +28,7 @@ struct CodeShape {
     std::size_t extra_bytes = 0;
     std::size_t lead = 0;   // first symbols that hold most of the variance, scanned alone at first; 0: no such
     bool shifted = false;   // whether the third factor is in use
+    bool one_scale = false;  // whether the estimate of the symbols has the factors of the whole code's
     bool exact_tables = false;  // whether survivors are worth estimating again from tables that are not rounded to 6 bits
 };
 

@@ -43,7 +43,7 @@ TableCodec::TableCodec(std::size_t dim, Codebooks books, const TableModel& model
     shape_.dim = dim;
     shape_.symbols = round_up(codes_, 4);
     shape_.extra_bytes = halves() ? (codes_ + 1) / 2 : 0;
-    shape_.exact_tables = true;
+    shape_.one_scale = shape_.exact_tables = true;
     make_groups();
 }
 

@@ -53,7 +53,7 @@ void TableQuery::correct() {
 void TableQuery::prepare(const float* q) {
     const Codebooks& books = codec_.books();
     const KernelTable& kernel = kernels();
-    const std::size_t dim = codec_.shape().dim, symbols = codec_.shape().symbols;
+    const std::size_t dim = codec_.shape().dim;
     for (std::size_t j = 0; j < dim; ++j) negative_[j] = -q[j];  // the kernel subtracts
     for (std::size_t s = 0; s < books.splits(); ++s) {
         const float* part = negative_.data() + books.start[s];
@@ -62,11 +62,11 @@ void TableQuery::prepare(const float* q) {
         kernel.scores_f32(part, 0, 1, books.length(s), group.table.data(), group.bias.data(), group.count, symbols_.data() + books.first[s] * 16);
     }
     const TableModel& model = codec_.model();
-    float rounded = 0;  // variance of what the symbols of a correction leave out
+    float dropped = 0;  // variance of what the symbols of a correction leave out
     if (codec_.corrections() == 1) {
         float* table = symbols_.data() + books.books() * 16;
         for (std::size_t k = 0; k < 16; ++k) table[k] = (model.low + model.step * (16.0f * static_cast<float>(k) + 7.5f)) / model.rescale;
-        rounded = (16 * model.step / model.rescale) * (16 * model.step / model.rescale) / 12.0f;
+        dropped = (16 * model.step / model.rescale) * (16 * model.step / model.rescale) / 12.0f;
     } else if (codec_.corrections() == 2) {
         std::copy(tables_.data() + books.books() * 16, tables_.data() + codes_ * 16, symbols_.data() + books.books() * 16);
     }
@@ -80,8 +80,8 @@ void TableQuery::prepare(const float* q) {
         for (std::size_t k = 0; k < 16; ++k) table[k] -= smallest;
         offset_ += smallest;
     }
-    round_tables(symbols_.data(), symbols, widest);
-    first_noise_ = std::sqrt(first_noise_ * first_noise_ + rounded + model.symbol_bias * model.symbol_bias);
+    round_tables(symbols_.data(), codec_.shape().symbols, widest);
+    first_noise_ = std::sqrt(first_noise_ * first_noise_ + dropped + model.symbol_bias * model.symbol_bias);
     full_noise_ = model.code_bias;
 }
 

@@ -133,6 +133,7 @@ KERNELS = (
     "tile_f32",
     "fastscan",
     "fastscan_bound",
+    "fastscan_at_least",
     "dot_planes",
     "popcount_planes",
     "hamming",

@@ -63,6 +63,16 @@ void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t gr
     for (int i = 0; i < 4; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + 8 * i), s.part[i]);
 }
 
+std::uint32_t fastscan_at_least(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    for (int i = 0; i < 4; ++i) _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + 8 * i), s.part[i]);
+    if (least > 65535) return 0;
+    const __m128i least8 = _mm_set1_epi16(static_cast<short>(least));
+    const auto reach = [&](__m128i part) { return _mm_cmpeq_epi16(_mm_max_epu16(part, least8), part); };
+    const auto first = static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(reach(s.part[0]), reach(s.part[1]))));
+    return first | static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(reach(s.part[2]), reach(s.part[3])))) << 16;
+}
+
 std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
                              const float* rescale, float scale, float offset, float threshold, float* bounds) {
     const FastscanSums s = fastscan_sums(codes, lut, groups);
@@ -176,6 +186,7 @@ void quantize_u8(const float* x, std::size_t n, float factor, float top, std::ui
 inline void install_codes(KernelTable& table) {
     table.fastscan = fastscan;
     table.fastscan_bound = fastscan_bound;
+    table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes<MultiplyTwice>;
     table.fht_f32 = fht_f32;
     table.subset_sums = subset_sums;

@@ -55,6 +55,17 @@ void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t gr
     for (int i = 0; i < 4; ++i) vst1q_u16(sums + 8 * i, s.part[i]);
 }
 
+std::uint32_t fastscan_at_least(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    for (int i = 0; i < 4; ++i) vst1q_u16(sums + 8 * i, s.part[i]);
+    if (least > 65535) return 0;
+    const std::uint16_t weights[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    const uint16x8_t least8 = vdupq_n_u16(static_cast<std::uint16_t>(least)), bit = vld1q_u16(weights);
+    std::uint32_t mask = 0;
+    for (int i = 0; i < 4; ++i) mask |= static_cast<std::uint32_t>(vaddvq_u16(vandq_u16(vcgeq_u16(s.part[i], least8), bit))) << (8 * i);
+    return mask;
+}
+
 std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
                              const float* rescale, float scale, float offset, float threshold, float* bounds) {
     const FastscanSums s = fastscan_sums(codes, lut, groups);
@@ -199,6 +210,7 @@ void quantize_u8(const float* x, std::size_t n, float factor, float top, std::ui
 inline void install_codes(KernelTable& table) {
     table.fastscan = fastscan;
     table.fastscan_bound = fastscan_bound;
+    table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes<MultiplyWide>;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;

@@ -24,6 +24,13 @@ void fastscan(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t gr
     for (std::size_t v = 0; v < 32; ++v) sums[v] = static_cast<std::uint16_t>(total[v]);
 }
 
+std::uint32_t fastscan_at_least(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums) {
+    fastscan(codes, lut, groups, sums);
+    std::uint32_t mask = 0;
+    for (std::size_t v = 0; v < 32; ++v) mask |= static_cast<std::uint32_t>(sums[v] >= least) << v;
+    return mask;
+}
+
 std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add,
                              const float* rescale, float scale, float offset, float threshold, float* bounds) {
     std::uint16_t sums[32];
@@ -125,6 +132,7 @@ void quantize_u8(const float* x, std::size_t n, float factor, float top, std::ui
 inline void install_codes(KernelTable& table) {
     table.fastscan = fastscan;
     table.fastscan_bound = fastscan_bound;
+    table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;

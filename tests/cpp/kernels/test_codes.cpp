@@ -62,6 +62,23 @@ TEST(codes_fastscan_bound_equals_scan_then_bound) {
     }
 }
 
+TEST(codes_fastscan_at_least_says_which_sums_reach) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t groups : kGroups) {
+            for (const bool extreme : {false, true}) {
+                Block block(groups, extreme);
+                std::uint16_t wanted[32], sums[32];
+                reference().fastscan(block.codes.data(), block.lut.data(), groups, wanted);
+                for (const std::uint32_t least : {0u, 1u, static_cast<std::uint32_t>(wanted[7]), wanted[20] + 1u, 40000u, 65535u, 65536u}) {
+                    const std::uint32_t mask = candidate.table.fastscan_at_least(block.codes.data(), block.lut.data(), groups, least, sums);
+                    CHECK_AT(same_bits(sums, wanted, 32), at(candidate.name, groups, least));
+                    for (std::size_t v = 0; v < 32; ++v) CHECK_AT((mask >> v & 1u) == (wanted[v] >= least), at(candidate.name, groups, least));
+                }
+            }
+        }
+    }
+}
+
 TEST(codes_fastscan_bound_treats_nan_as_not_below) {
     for (const Candidate& candidate : candidates()) {
         Block block(4, false);
