@@ -18,6 +18,7 @@ __all__: list[str] = [
     "Matrix",
     "RabitqCodec",
     "Rotation",
+    "TableCodec",
     "Transform",
     "assign",
     "available_isas",
@@ -47,6 +48,7 @@ __all__: list[str] = [
     "rotate_round",
     "select_below",
     "sign_moments",
+    "table_anisotropic",
     "table_beam",
     "table_decode",
     "table_nearest",
@@ -169,6 +171,21 @@ class IvfScan:
     ) -> tuple[Any, ...]: ...
     def try_search(self, query: Any, k: Any, probes: int, epsilon: float) -> Any: ...
 
+class TableCodec(Codec):
+    def __init__(
+        self,
+        dim: int,
+        starts: npt.NDArray[np.int64],
+        first: npt.NDArray[np.int64],
+        centroids: npt.NDArray[np.float32],
+        model: npt.NDArray[np.float32],
+        norms: bool,
+        beam: int,
+        sweeps: int,
+        eta: float,
+    ) -> None: ...
+    def decode_symbols(self, symbols: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]: ...
+
 def assign(
     vectors: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32], threads: int = 1
 ) -> tuple[Any, ...]: ...
@@ -238,6 +255,14 @@ def select_below(values: npt.NDArray[np.float32], bound: float) -> npt.NDArray[n
 def sign_moments(
     x: npt.NDArray[np.float32], center: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]
 ) -> tuple[Any, ...]: ...
+def table_anisotropic(
+    x: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    centroids: npt.NDArray[np.float32],
+    eta: float,
+    sweeps: int,
+    threads: int = 1,
+) -> npt.NDArray[np.uint8]: ...
 def table_beam(
     x: npt.NDArray[np.float32],
     starts: npt.NDArray[np.int64],

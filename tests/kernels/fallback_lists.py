@@ -9,6 +9,7 @@ import numpy as np
 import oracle
 
 from vsearch.kernels import core
+from vsearch.quantize.table_training import grouped
 
 RULES = ["scaled", "plain", "interval", "clipped", "optimized"]
 
@@ -77,6 +78,31 @@ def levels_codec(
     return module.LevelsCodec(dim, *arrays, profile, rule, unbiased, lead)
 
 
+def table_codec(
+    module: Any,
+    dim: int,
+    books: int,
+    count: int,
+    splits: int | None = None,
+    norms: bool = False,
+    step: float = 0.02,
+    eta: float = 1.0,
+) -> Any:
+    """Random codebooks of falling size over 40 dims, as many as there are splits or several to each."""
+    splits = books if splits is None else splits
+    starts, first = np.arange(splits + 1) * 40 // splits, np.arange(splits + 1) * books // splits
+    centroids = vectors(dim, books, count, int(np.diff(starts).max()))
+    for s in range(splits):
+        for stage, b in enumerate(range(first[s], first[s + 1])):
+            centroids[b] *= np.float32(0.6) ** stage
+            centroids[b, :, starts[s + 1] - starts[s] :] = 0
+    ordered = grouped(centroids) if count > 16 else centroids
+    rescale = -2.0 if norms else -1.1
+    model = np.float32([rescale, 1.2, 0.2, 3.0, 8.0 if norms else 4.0, 0.1, -4.0, step])
+    parts = starts.astype(np.int64), first.astype(np.int64), np.ascontiguousarray(ordered)
+    return module.TableCodec(dim, *parts, model, norms, 4, 2, eta)
+
+
 def whole(dim: int, bits: int, prefix: int) -> list[tuple[int, int, int, int]]:
     return [(0, dim, bits, prefix)]
 
@@ -102,6 +128,13 @@ CODECS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         for rule in RULES[2:]
         for bits, prefix in [(1, 1), (4, 4), (8, 2)]
     },
+    "pq": (48, lambda m: table_codec(m, 48, 10, 256)),
+    "pq-norms": (48, lambda m: table_codec(m, 48, 10, 256, norms=True, step=0)),
+    "pq-4": (48, lambda m: table_codec(m, 48, 11, 16)),
+    "pq-4-norms": (48, lambda m: table_codec(m, 48, 13, 16, norms=True, step=0)),
+    "pq-anisotropic": (48, lambda m: table_codec(m, 48, 10, 256, eta=3.0)),
+    "residual": (48, lambda m: table_codec(m, 48, 7, 256, 3)),
+    "residual-4": (48, lambda m: table_codec(m, 48, 10, 16, 2)),
 }
 
 

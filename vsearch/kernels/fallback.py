@@ -16,6 +16,7 @@
     numba_walk       the IVF walk                                                index/ivf.cpp
     numba_ivf        its binding                                                 bindings/ivf.cpp
     numba_table      codebooks: encoders, training steps                         quantize/table.hpp
+    numba_table_codec  their codec                                               quantize/table_codec.hpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
     numba_encode     the encoder's kernels one by one                            bindings/encode.cpp
     numba_flat       exact search and assignment                                 index/flat.hpp, stream.hpp, tiles.hpp
@@ -61,7 +62,15 @@ from vsearch.kernels.numba_kernels import (
 from vsearch.kernels.numba_levels import LevelsCodec
 from vsearch.kernels.numba_rabitq import RabitqCodec
 from vsearch.kernels.numba_rotation import Rotation
-from vsearch.kernels.numba_table import table_beam, table_decode, table_nearest, table_refine, table_sums
+from vsearch.kernels.numba_table import (
+    table_anisotropic,
+    table_beam,
+    table_decode,
+    table_nearest,
+    table_refine,
+    table_sums,
+)
+from vsearch.kernels.numba_table_codec import TableCodec
 from vsearch.kernels.numba_transform import Matrix, Transform
 
 __all__ = [
@@ -73,6 +82,7 @@ __all__ = [
     "Matrix",
     "RabitqCodec",
     "Rotation",
+    "TableCodec",
     "Transform",
     "assign",
     "available_isas",
@@ -102,6 +112,7 @@ __all__ = [
     "rotate_round",
     "select_below",
     "sign_moments",
+    "table_anisotropic",
     "table_beam",
     "table_decode",
     "table_nearest",

@@ -15,7 +15,7 @@ import numpy as np
 from vsearch.kernels.numba_base import L2, Float, Int, array, frozen, jit, jit_part, metric_code, over_ranges, require
 from vsearch.kernels.numba_distance import dot
 
-NO_CODEC, RABITQ, LEVELS = range(3)
+NO_CODEC, RABITQ, LEVELS, TABLE = range(4)
 LANES = 16  # partial sums of a float sum whose order every unit keeps
 ROWS_PER_TASK = 256
 ROWS_AT_ONCE = 1024  # whose residuals and directions are held
@@ -44,6 +44,31 @@ NO_PARTS = Parts(
 )
 
 
+class Tables(NamedTuple):
+    """The codebooks of a codec by tables, a row of `layout` each: first dim, dims."""
+
+    layout: np.ndarray  # int64 (books, 2)
+    centroids: np.ndarray  # float32 (books, count, width)
+    bias: np.ndarray  # float32 (books, count): what is added to their inner products
+    groups: np.ndarray  # float32 (books, 16, width), what the symbols stand for
+    group_bias: np.ndarray  # float32 (books, 16)
+    model: np.ndarray  # float32 (8,), csrc/quantize/table_codec.hpp
+    corrections: int  # codes that are no centroids
+    halves: bool  # whether a code is a symbol and half a byte more
+
+
+NO_TABLES = Tables(
+    layout=frozen(np.empty((0, 2), np.int64)),
+    centroids=frozen(np.empty((0, 0, 0), np.float32)),
+    bias=frozen(np.empty((0, 0), np.float32)),
+    groups=frozen(np.empty((0, 0, 0), np.float32)),
+    group_bias=frozen(np.empty((0, 0), np.float32)),
+    model=frozen(np.zeros(8, np.float32)),
+    corrections=0,
+    halves=False,
+)
+
+
 class Coder(NamedTuple):
     """A codec as the walk sees it."""
 
@@ -51,10 +76,12 @@ class Coder(NamedTuple):
     bits: int  # of rabitq
     lead: int
     shifted: bool
+    one_scale: bool  # whether the estimate of the symbols has the factors of the whole code's
     parts: Parts  # of levels
+    tables: Tables  # of table
 
 
-NO_CODER = Coder(NO_CODEC, 0, 0, False, NO_PARTS)
+NO_CODER = Coder(NO_CODEC, 0, 0, False, False, NO_PARTS, NO_TABLES)
 
 
 class Query(NamedTuple):
@@ -66,6 +93,7 @@ class Query(NamedTuple):
     halves: np.ndarray  # rabitq, int8 (high, low): q' ~ query_scale * (128 high + low)
     sums: np.ndarray  # rabitq, int16 (high, low): what the nibbles of a 1-bit plane add
     weighted: np.ndarray  # levels: weight * q of the coded dims, and as much scratch
+    entries: np.ndarray  # table: of whole codes (codes, count)
     scalars: np.ndarray  # float32, by the names below
 
 

@@ -21,6 +21,7 @@ from vsearch.kernels.numba_codec import (
     LEVEL,
     LEVELS,
     NO_PARTS,
+    NO_TABLES,
     PEAK,
     PREFIX_LEVEL,
     SIGMA,
@@ -271,7 +272,7 @@ class LevelsCodec(Codec):
         if 0 < lead < len(segments):
             self.lead = int((segments[:lead, 1] * segments[:lead, 3] // 4).sum())
         self._parts = Parts(frozen(layout), frozen(values), errors)
-        self.coder = Coder(LEVELS, 0, self.lead, self.shifted, self._parts)
+        self.coder = Coder(LEVELS, 0, self.lead, self.shifted, False, self._parts, NO_TABLES)
 
     def _lay_out(
         self, segments: np.ndarray, scales: np.ndarray, levels: np.ndarray, prefix_levels: np.ndarray

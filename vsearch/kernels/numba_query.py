@@ -26,6 +26,7 @@ from vsearch.kernels.numba_codec import (
     SCALARS,
     SUM,
     SYMBOL,
+    TABLE,
     WEIGHT,
     ZERO,
     Coder,
@@ -36,6 +37,7 @@ from vsearch.kernels.numba_codec import (
 from vsearch.kernels.numba_codes import CHUNK
 from vsearch.kernels.numba_rabitq import full_dot_rabitq, prepare_rabitq, subset_sums
 from vsearch.kernels.numba_rotation import rotate
+from vsearch.kernels.numba_table_codec import full_dot_tables, new_entries, prepare_tables
 from vsearch.kernels.numba_transform import ROTATION, QueryMap, multiply
 
 UNIT = 16  # dims of an extra word
@@ -65,6 +67,7 @@ def new_query(coder: Coder, symbols: int) -> Query:
         halves=np.zeros((2, wide), dtype=np.int8),
         sums=np.empty((2, 4 * wide), dtype=np.int16),
         weighted=np.empty(2 * coded, dtype=np.float32),
+        entries=new_entries(coder.tables),
         scalars=np.zeros(SCALARS, dtype=np.float32),
     )
 
@@ -75,6 +78,8 @@ def prepare_query(q: np.ndarray, coder: Coder, out: Query) -> None:
     out.scalars[FIRST_TILT] = out.scalars[FULL_TILT] = ONE
     if coder.kind == RABITQ:
         prepare_rabitq(q, coder.bits, out)
+    elif coder.kind == TABLE:
+        prepare_tables(q, coder.tables, out)
     else:
         _prepare_levels(q, coder, out)
 
@@ -84,6 +89,8 @@ def full_dot(query: Query, coder: Coder, codes: np.ndarray, byte: Int, shift: In
     """<y, q'> of all of a code, from the vector's lane in its block and its extra bytes."""
     if coder.kind == RABITQ:
         return full_dot_rabitq(query, coder.bits, codes, byte, shift, extra)
+    if coder.kind == TABLE:
+        return full_dot_tables(query, coder.tables, codes, byte, shift, extra)
     return _full_dot_levels(query, coder.parts, codes, byte, shift, extra)
 
 

@@ -14,6 +14,7 @@ from vsearch.kernels.numba_codec import (
     HALF,
     LANES,
     NO_PARTS,
+    NO_TABLES,
     OFFSET,
     PEAK,
     QUERY_SCALE,
@@ -141,7 +142,7 @@ class RabitqCodec(Codec):
         require(dim > 0 and dim % DIM_MULTIPLE == 0 and 1 <= bits <= 8, "rabitq: dim or bits out of range")
         self.dim, self.symbols, self._bits = dim, dim // 4, bits
         self.extra_bytes = plane_bytes(dim, bits - 1)
-        self.coder = Coder(RABITQ, bits, 0, False, NO_PARTS)
+        self.coder = Coder(RABITQ, bits, 0, False, False, NO_PARTS, NO_TABLES)
 
     def _code(self, residuals: np.ndarray) -> Coded:
         n, bits = len(residuals), self._bits

@@ -57,7 +57,8 @@ def _ascending(values: np.ndarray, last: int, most: int, to_the_end: bool) -> np
     return values
 
 
-def _books(columns: int, starts: np.ndarray, first: np.ndarray, centroids: np.ndarray) -> Books:
+def books_of(columns: int, starts: np.ndarray, first: np.ndarray, centroids: np.ndarray) -> Books:
+    """Codebooks checked; vectors have `columns` dims."""
     centroids = array(centroids, np.float32)
     require(centroids.ndim == 3, "tables: wrong shape")
     books, count, width = centroids.shape
@@ -122,7 +123,7 @@ def table_nearest(x: np.ndarray, starts: np.ndarray, centroids: np.ndarray, thre
     """Nearest centroid of each split, uint8 (n, splits); centroids (splits, count, width)."""
     x, centroids = array(x, np.float32), array(centroids, np.float32)
     require(x.ndim == 2 and centroids.ndim == 3, "table_nearest: wrong shape")
-    books = _books(x.shape[1], starts, np.arange(len(centroids) + 1), centroids)
+    books = books_of(x.shape[1], starts, np.arange(len(centroids) + 1), centroids)
     codes = np.empty((len(x), len(centroids)), dtype=np.uint8)
     for s in range(codes.shape[1]):
         split, start = _split(books, s), int(books.starts[s])
@@ -131,6 +132,71 @@ def table_nearest(x: np.ndarray, starts: np.ndarray, centroids: np.ndarray, thre
             _nearest(x, start, split.table, split.bias, codes, s, i, j)
 
         over_ranges(len(x), threads, ROWS_PER_TASK, some)
+    return codes
+
+
+@jit
+def _anisotropic(x: np.ndarray, books: Books, bias: np.ndarray, eta: Float, sweeps: Int, codes: np.ndarray) -> None:
+    splits, count = len(books.starts) - 1, books.centroids.shape[1]
+    weight, one = HALF * (eta - np.float32(1)), np.float32(1)
+    unary = np.empty((splits, count), dtype=np.float32)
+    along = np.empty((splits, count), dtype=np.float32)
+    for i in range(len(x)):
+        norm2, total = ZERO, ZERO
+        for j in range(books.starts[splits]):
+            norm2 += x[i, j] * x[i, j]
+        inverse = one / np.sqrt(norm2) if norm2 > ZERO else ZERO
+        for s in range(splits):
+            start, own = books.starts[s], ZERO
+            for j in range(start, books.starts[s + 1]):
+                own += x[i, j] * x[i, j]
+            for k in range(count):
+                score = bias[s, k]
+                for j in range(books.starts[s + 1] - start):
+                    score -= x[i, start + j] * books.centroids[s, k, j]
+                unary[s, k] = score
+                along[s, k] = (own - bias[s, k] + score) * inverse
+            codes[i, s] = _argmin(unary[s])
+            total += along[s, codes[i, s]]
+        for _ in range(sweeps):
+            total, changed = _anisotropic_sweep(unary, along, weight, total, codes[i])
+            if not changed:
+                break
+
+
+@jit
+def _anisotropic_sweep(
+    unary: np.ndarray, along: np.ndarray, weight: Float, total: Float, code: np.ndarray
+) -> tuple[Float, Bool]:
+    """One round in which each split takes its best centroid given all others; (error along the vector, any change)."""
+    changed = False
+    for s in range(len(code)):
+        best: Int = np.int64(code[s])
+        others = total - along[s, best]
+        least = unary[s, best] + weight * (total * total)
+        for k in range(unary.shape[1]):
+            error = others + along[s, k]
+            loss = unary[s, k] + weight * (error * error)
+            if loss < least:
+                best, least = k, loss
+        if best != code[s]:
+            code[s] = best
+            total = others + along[s, best]
+            changed = True
+    return total, changed
+
+
+def table_anisotropic(
+    x: np.ndarray, starts: np.ndarray, centroids: np.ndarray, eta: float, sweeps: int, threads: int = 1
+) -> np.ndarray:
+    """Codes uint8 (n, splits) for the loss |across|^2 + eta |along|^2; centroids (splits, count, width)."""
+    x, centroids = array(x, np.float32), array(centroids, np.float32)
+    require(x.ndim == 2 and centroids.ndim == 3, "table_anisotropic: wrong shape")
+    books = books_of(x.shape[1], starts, np.arange(len(centroids) + 1), centroids)
+    codes = np.empty((len(x), len(centroids)), dtype=np.uint8)
+    bias = array(np.stack([_split(books, s).bias for s in range(len(centroids))]), np.float32)
+    call = books, bias, np.float32(eta), sweeps
+    over_ranges(len(x), threads, ROWS_PER_TASK, lambda i, j: _anisotropic(x[i:j], *call, codes[i:j]))
     return codes
 
 
@@ -251,7 +317,7 @@ def table_beam(
     x = array(x, np.float32)
     require(x.ndim == 2, "table_beam: wrong shape")
     require(1 <= beam <= MOST_CENTROIDS, "table_beam: beam out of range")
-    books = _books(x.shape[1], starts, first, centroids)
+    books = books_of(x.shape[1], starts, first, centroids)
     count = books.centroids.shape[1]
     codes = np.empty((len(x), len(books.centroids)), dtype=np.uint8)
 
@@ -278,7 +344,7 @@ def table_decode(
 ) -> np.ndarray:
     """Sums of the centroids that codes name, float32 (n, starts[-1])."""
     dim = int(np.asarray(starts)[-1])
-    books = _books(dim, starts, first, centroids)
+    books = books_of(dim, starts, first, centroids)
     codes = _codes(codes, *books.centroids.shape[:2])
     out = np.zeros((len(codes), dim), dtype=np.float32)
     for s in range(len(books.starts) - 1):
@@ -364,7 +430,7 @@ def table_refine(
     """Centroids nearer to the least squares for given codes: each codebook in turn by the means of what is left."""
     x = array(x, np.float32)
     require(x.ndim == 2 and len(codes) == len(x), "table_refine: wrong shape")
-    books = _books(x.shape[1], starts, first, centroids)
+    books = books_of(x.shape[1], starts, first, centroids)
     codes = _codes(codes, *books.centroids.shape[:2])
     out = np.array(books.centroids)
 

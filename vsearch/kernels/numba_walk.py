@@ -32,6 +32,7 @@ from vsearch.kernels.numba_state import (
     ADD,
     FLUSH_SIZE,
     HEAP,
+    PRIME_BLOCKS,
     QUEUE,
     REFINED,
     RESCALE,
@@ -54,11 +55,13 @@ from vsearch.kernels.numba_state import (
 from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
 
+PRIMED_PER_RESULT = 4  # vectors looked at for each that is asked for, before there is a threshold
 REFINE_BATCH = 4  # rows scored between two looks at the k-th best
 ROUNDING = np.float32(1e-6)  # of estimates, relative to the squares and products they are made of
 WALK, DIRECT = 2.0, 50.0  # cost of a vector walked over, and of a match scored directly
 
 ZERO, HALF, ONE, LOW_HALF = np.float32(0), np.float32(0.5), np.float32(1), np.uint32(0xFFFF)
+INFINITY = np.float32(np.inf)
 
 
 def matches_are_few(matches: int, k: int, n: int, probes: int, lists: int) -> bool:
@@ -93,9 +96,21 @@ def _slack(base: Float, norm2: Float, norms: np.ndarray) -> Float:
 
 
 @jit_part
-def _margin(epsilon: Float, spread: Float, distance2: Float, noise: Float) -> Float:
-    """epsilon standard deviations of <y, q'>: the code's own and the rounding of the query."""
-    return epsilon * np.sqrt(spread * spread * distance2 + noise * noise)
+def _margin2(epsilon: Float, spread: Float, distance2: Float, noise: Float) -> Float:
+    """Square of epsilon standard deviations of <y, q'>: the code's own and the rounding of the query."""
+    return epsilon * epsilon * (spread * spread * distance2 + noise * noise)
+
+
+@jit_part
+def _margins(codes: Codes, s: np.ndarray, epsilon: Float, distance2: Float, is_last: Bool) -> tuple[Float, Float]:
+    """Margins of the symbols' and of the whole code's bound; where nothing is better than the whole code (`is_last`),
+    only what the symbols add to its error can exclude a vector wrongly.
+    """
+    first = _margin2(epsilon, codes.first_spread * s[FIRST_TILT], distance2, s[FIRST_NOISE])
+    full = _margin2(epsilon, codes.full_spread * s[FULL_TILT], distance2, s[FULL_NOISE])
+    if is_last and codes.coder.one_scale:
+        return np.sqrt(max(first - full, ZERO)), ZERO
+    return np.sqrt(first), np.sqrt(full)
 
 
 @jit_part
@@ -237,6 +252,83 @@ def _scan_tile(blocks: np.ndarray, first: Int, count: Int, lead: Int, pairs: np.
 
 
 @jit_part
+def _prime(
+    codes: Codes,
+    stored: Stored,
+    first_block: Int,
+    blocks: Int,
+    size: Int,
+    scale: Float,
+    offset: Float,
+    margins: tuple[Float, Float, Float, Float],
+    scorer: Scorer,
+    options: Options,
+    w: Work,
+    best: Best,
+) -> None:
+    """The first blocks of a query, while nothing is known that could exclude a vector: the bounds of all are kept, the
+    vectors with the least are looked at, and of the others only what those do not exclude.
+    """
+    words, first, add, rescale = codes.words, 4 * codes.symbols, w.factors[ADD], w.factors[RESCALE]
+    slot_at = words.shape[1] - BLOCK
+    for b in range(blocks):
+        block, tile = first_block + b, b % TILE
+        if tile == 0:
+            _scan_tile(codes.blocks, block, min(TILE, blocks - b), 0, w.pairs, w.sums)
+        query_sum = w.query.scalars[SUM]
+        shift = w.factors[SHIFT]
+        block_factors(words, block, first, codes.columns, codes.compact, codes.table, query_sum, add, rescale, shift)
+        least = INFINITY
+        for v in range(BLOCK):
+            bound = add[v] + rescale[v] * (scale * _sum_of(w.sums[1, tile], v) + offset)
+            if b * BLOCK + v >= size or (
+                options.filtered and not _passes(options.filter, np.int64(words[block, slot_at + v]))
+            ):
+                bound = INFINITY
+            w.primed[b, v] = bound
+            least = min(least, bound)
+        w.least[0, b] = w.least[1, b] = least
+    w.least[1, :blocks].sort()
+    few = w.least[1, PRIMED_PER_RESULT * len(best.ids) + BLOCK]
+    _visit(codes, stored, first_block, blocks, few, -INFINITY, margins, scorer, w, best)
+    limit = threshold(best.distances, w.queue.counts[HEAP]) - (margins[0] - margins[1])
+    _visit(codes, stored, first_block, blocks, limit, few, margins, scorer, w, best)
+
+
+@jit_part
+def _visit(
+    codes: Codes,
+    stored: Stored,
+    first_block: Int,
+    blocks: Int,
+    limit: Float,
+    at_least: Float,
+    margins: tuple[Float, Float, Float, Float],
+    scorer: Scorer,
+    w: Work,
+    best: Best,
+) -> None:
+    """Queues and looks at the primed vectors whose bounds are below a limit and not below another."""
+    base, slack, first_margin, full_margin = margins
+    low, counts, slot_at = base - slack, w.queue.counts, codes.words.shape[1] - BLOCK
+    for b in range(blocks):
+        if counts[QUEUE] >= FLUSH_SIZE:
+            _flush(codes, stored, w.query, base, slack, first_margin, full_margin, scorer, w.queue, best)
+            limit = min(limit, threshold(best.distances, counts[HEAP]) - low)
+        if not w.least[0, b] < limit:
+            continue
+        at = counts[QUEUE]
+        for v in range(BLOCK):
+            bound = w.primed[b, v]
+            if bound < limit and not bound < at_least:
+                w.queue.bounds[at], w.queue.positions[at] = bound + low, BLOCK * (first_block + b) + v
+                w.queue.slots[at] = np.int64(codes.words[first_block + b, slot_at + v])
+                at += 1
+        counts[QUEUE] = at
+    _flush(codes, stored, w.query, base, slack, first_margin, full_margin, scorer, w.queue, best)
+
+
+@jit_part
 def _scan_codes(
     codes: Codes,
     stored: Stored,
@@ -252,17 +344,23 @@ def _scan_codes(
 ) -> None:
     """One list by its codes."""
     s, coder, counts, low = w.query.scalars, codes.coder, w.queue.counts, base - slack
-    first_margin = _margin(options.epsilon, codes.first_spread * s[FIRST_TILT], distance2, s[FIRST_NOISE])
-    full_margin = _margin(options.epsilon, codes.full_spread * s[FULL_TILT], distance2, s[FULL_NOISE])
+    first_margin, full_margin = _margins(codes, s, options.epsilon, distance2, not stored.there)
     # rescale is negative: margins lower the estimate. What a compact index does not know of it stretches <y, q'>.
     stretch = ONE + options.epsilon * codes.table[WOBBLE]
     scale, offset = s[SCALE] * stretch, s[OFFSET] * stretch + first_margin
     lead_offset = s[LEAD_OFFSET] * stretch + (first_margin + s[LEAD_REACH])
     words, first = codes.words, 4 * codes.symbols
     add, rescale, shift = w.factors[ADD], w.factors[RESCALE], w.factors[SHIFT]
-    blocks = (size + BLOCK - 1) // BLOCK
-    for b in range(blocks):
-        block, tile = first_block + b, b % TILE
+    blocks, primed = (size + BLOCK - 1) // BLOCK, 0
+    if not threshold(best.distances, counts[HEAP]) < INFINITY:
+        primed = min(blocks, PRIME_BLOCKS)
+        if primed < 2 * (PRIMED_PER_RESULT * len(best.ids) + BLOCK):
+            primed = 0
+        else:
+            margins = base, slack, first_margin, full_margin
+            _prime(codes, stored, first_block, primed, size, scale, offset, margins, scorer, options, w, best)
+    for b in range(primed, blocks):
+        block, tile = first_block + b, (b - primed) % TILE
         if tile == 0:
             _scan_tile(codes.blocks, block, min(TILE, blocks - b), coder.lead, w.pairs, w.sums)
         limit, count = threshold(best.distances, counts[HEAP]) - low, min(BLOCK, size - b * BLOCK)
@@ -294,7 +392,7 @@ def _estimate(
     rescale = factors[RESCALE, lane]
     product = s[SCALE] * np.float32(total) + s[OFFSET]
     first = base + factors[ADD, lane] + rescale * product
-    margin = _margin(epsilon, codes.first_spread * s[FIRST_TILT], distance2, s[FIRST_NOISE])
+    margin = _margins(codes, s, epsilon, distance2, not x.stored.there)[0]
     bound = first + rescale * (margin + epsilon * codes.table[WOBBLE] * product)
     return first, bound, _full(codes, query, slot, position, base)[0] if codes.exact else first
 
