@@ -58,15 +58,9 @@ def stub() -> Iterator[tuple[str, ast.FunctionDef]]:
             )
 
 
-# Product and residual quantizers search with the compiled core alone; without it they say so.
-COMPILED_ONLY = {"TableCodec", "table_anisotropic"}
-
-
 def test_the_twin_takes_every_call_of_the_core() -> None:
-    assert {name for name in dir(core) if not name.startswith("_")} <= set(dir(twin)) | COMPILED_ONLY
+    assert {name for name in dir(core) if not name.startswith("_")} <= set(dir(twin))
     for name, declared in stub():
-        if name.partition(".")[0] in COMPILED_ONLY:
-            continue
         owner, _, method = name.rpartition(".")
         if owner.endswith("Exclusive"):
             continue

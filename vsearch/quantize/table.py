@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vsearch._validate import MAX_DIM, check_choice, check_int
-from vsearch.errors import MissingExtraError, ParameterError
+from vsearch.errors import ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer, check_dim, sample_of, take
 from vsearch.quantize.frames import frame_of, matrices
@@ -54,11 +54,6 @@ class TableQuantizer(Quantizer):
     _beam, _sweeps = 1, 0
 
     def __init__(self, m: int, bits: int, seed: int) -> None:
-        if not hasattr(core, "TableCodec"):
-            raise MissingExtraError(
-                f"{type(self).__name__} needs the compiled core, and this installation of vsearch has none. Install it"
-                " where there is a C++ compiler, or use vs.SAQ or vs.RaBitQ."
-            )
         self.m = check_int("m", m, 1, MAX_DIM)
         self.bits = check_choice("bits", bits, (4, 8))
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
