@@ -1,0 +1,104 @@
+"""vsearch's own indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from libraries.base import POOLS, Effort, Library, list_count, probe_ladder
+
+
+class Vsearch(Library):
+    """What all of ours share."""
+
+    module = "vsearch"
+    distribution = "vsearch-ann"
+    face = ""
+
+    def absent(self) -> str | None:
+        reason = super().absent()
+        if reason is None:
+            import vsearch as vs
+
+            if not hasattr(vs, self.face):
+                return "not in this version"
+        return reason
+
+    def make(self, metric: str, n: int) -> Any:
+        """The index before its fit."""
+        raise NotImplementedError
+
+    def build(self, X: np.ndarray, metric: str, threads: int) -> None:
+        self.index = self.make(metric, len(X)).fit(X, threads=threads, progress=False)
+
+    def save(self, folder: Path) -> None:
+        self.index.save(folder / "index.vsx")
+
+    def load(self, folder: Path, n: int, dim: int, metric: str) -> None:
+        import vsearch as vs
+
+        self.index = vs.load(folder / "index.vsx")
+
+    def bytes_per_vector(self, n: int, saved: int) -> tuple[float, str]:
+        return float(self.index.bytes_per_vector), "its own count"
+
+    def single(self, k: int, effort: Effort) -> Callable[[np.ndarray], Any]:
+        search = self.index.search
+        return lambda query: search(query, k, effort=effort)
+
+    def batch(self, k: int, effort: Effort, threads: int) -> Callable[[np.ndarray], Any]:
+        search = self.index.search
+        return lambda queries: search(queries, k, effort=effort, threads=threads, progress=False)
+
+    def counters(self) -> dict[str, int] | None:
+        for counted in (self.index, getattr(self.index, "_scan", None)):
+            if counted is not None and hasattr(counted, "counters"):
+                return {key: int(value) for key, value in counted.counters().items()}
+        return None
+
+
+class Graph(Vsearch):
+    """vs.Graph; options go to its constructor, the effort is the size of the pool."""
+
+    face = "Graph"
+
+    def make(self, metric: str, n: int) -> Any:
+        import vsearch as vs
+
+        graph: Any = vs.Graph
+        return graph(metric, **self.options)
+
+    def ladders(self, n: int) -> list[list[Effort]]:
+        return [POOLS]
+
+
+class IVF(Vsearch):
+    """vs.IVF with RaBitQ codes and refine."""
+
+    face = "IVF"
+
+    def make(self, metric: str, n: int) -> Any:
+        import vsearch as vs
+
+        quantizer = vs.RaBitQ(self.options["bits"])
+        return vs.IVF(list_count(n), metric, quantizer=quantizer, refine=self.options["refine"])
+
+    def ladders(self, n: int) -> list[list[Effort]]:
+        return [probe_ladder(list_count(n))]
+
+
+class Flat(Vsearch):
+    """vs.Flat: exact, for scale."""
+
+    face = "Flat"
+
+    def make(self, metric: str, n: int) -> Any:
+        import vsearch as vs
+
+        return vs.Flat(metric)
+
+    def ladders(self, n: int) -> list[list[Effort]]:
+        return [[1]]
