@@ -1,8 +1,8 @@
 """What a race says: QPS at named recalls, ours over the best peer, the table, the JSON and the figures.
 
 QPS at a recall is interpolated between neighbouring points of a sweep's front, log(QPS) over recall, never beyond the
-last point (vsearch.evaluate.pareto). `best` takes each point's best round; `median` interpolates in every round alone
-and takes the median of the rounds, which is what ratios within a round are taken of.
+last point (vsearch.evaluate.pareto). `qps` takes each point at its best (arena.Sample); `rounds` interpolates in every
+round alone, `median` is that of the rounds, and a ratio's `median` that of the ratios of every round.
 """
 
 from __future__ import annotations

@@ -118,7 +118,17 @@ def test_a_store_builds_once(bench: Any, data: Path, tmp_path: Path) -> None:
 
 
 def sample(arena: ModuleType, recall: float, *seconds: float) -> Any:
-    return arena.Sample(recall, recall, dict(enumerate(seconds)))
+    one = arena.Sample(recall, recall)
+    for number, total in enumerate(seconds):
+        one.add(number, [total])
+    return one
+
+
+def test_the_best_is_that_of_every_part(bench: Any) -> None:
+    one = bench("arena").Sample(10, 0.9)
+    for number, parts in enumerate([[1.0, 5.0, 2.0], [4.0, 2.0, 2.0], [1.5, 3.0, 9.0]]):
+        one.add(number, parts)
+    assert one.best == 5.0 and one.seconds == {0: 8.0, 1: 8.0, 2: 13.5}
 
 
 def test_speed_at_a_recall_is_interpolated_in_the_logarithm(bench: Any) -> None:
