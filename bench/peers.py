@@ -13,8 +13,9 @@ one after another and stay; then they sweep in turn, so that a slow moment of th
 can be taken in every round. Single queries are asked one at a time on one pinned core; batches on 1 and on 2 threads.
 
 Prints a table and writes NAME.json, NAME-recall.png and NAME-memory.png. In the JSON, for each contestant: version,
-`build_s`, `bytes_per_vector` (and by whose count), `peak_bytes` (resident, above what the process held with the data
-loaded and before the build), every point of the sweep, and QPS at the levels of recall (standings.py).
+`build_s` and `build_cpu_s` (of all threads), `bytes_per_vector` (and by whose count), `peak_bytes` (resident, above
+what the process held with the data loaded and before the build), every point of the sweep, and QPS at the levels of
+recall (standings.py).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--levels", type=lambda text: [float(word) for word in words(text)], default=list(LEVELS))
-    parser.add_argument("--rounds", type=int, default=5, help="sweeps of each contestant")
+    parser.add_argument("--rounds", type=int, default=5, help="sweeps of each contestant; 0 builds only")
     parser.add_argument("--threads", type=int, default=2, help="for building")
     parser.add_argument("--batch-threads", type=words, default=["1", "2"], help="of batches; 0 for no batches")
     parser.add_argument("--core", type=int, default=0, help="the core for single queries; -1 pins nothing")

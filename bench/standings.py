@@ -200,10 +200,15 @@ def _draw_memory(rows: Sequence[Row], key: str, what: str, path: Path) -> str:
     axes = figure.add_axes((0.075, 0.11, 0.89, 0.77))
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for one in rows:
+    named: list[tuple[float, float]] = []  # places whose names stand on the right
+    for one in sorted(rows, key=lambda one: -one["bytes_per_vector"]):
         place, ink = (one["bytes_per_vector"], one["at"][key]["qps"]), colour(0 if one["ours"] else 6)
         axes.plot(*place, "D" if one["ours"] else "o", color=ink, markersize=8 if one["ours"] else 6)
-        axes.annotate(one["name"], place, xytext=(7, -3), textcoords="offset points", fontsize=8.5, color=ink)
+        close = [(abs(math.log(size / place[0])), abs(math.log(speed / place[1]))) for size, speed in named]
+        crowded = any(across < 0.6 and above < 0.06 for across, above in close)
+        named += [] if crowded else [place]
+        style = {"xytext": (-7, -3), "ha": "right"} if crowded else {"xytext": (7, -3), "ha": "left"}
+        axes.annotate(one["name"], place, textcoords="offset points", fontsize=8.5, color=ink, **style)
     sizes = [one["bytes_per_vector"] for one in rows]
     axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.8)
     for axis in (axes.xaxis, axes.yaxis):

@@ -46,13 +46,13 @@ class Worker:
         self.n = len(X)
         forget_peak()
         before = peak_bytes()
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         self.library.build(X, metric, threads)
-        seconds = time.perf_counter() - began
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
         peak = peak_bytes()
         self.library.save(Path(folder))
         above = None if before is None or peak is None else peak - before
-        return {"build_s": seconds, "peak_bytes": above} | self._size(folder)
+        return {"build_s": seconds, "build_cpu_s": busy, "peak_bytes": above} | self._size(folder)
 
     def load(self, folder: str, n: int, dim: int, metric: str) -> dict[str, Any]:
         """Open what an earlier `build` saved."""

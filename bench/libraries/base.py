@@ -21,7 +21,7 @@ import numpy as np
 Effort = Any
 """An int, or a list [probes, candidates to refine for each neighbour]."""
 
-POOLS = [10, 12, 14, 17, 20, 24, 30, 36, 43, 52, 64, 80, 100, 128, 160, 200, 256, 320, 400, 512, 640, 800]
+POOLS = [10, 12, 14, 17, 20, 24, 30, 36, 43, 52, 64, 80, 100, 128, 160, 200, 256, 320, 400, 512, 640, 800, 1200, 1800]
 """Efforts of a graph: the size of its candidate pool."""
 
 PROBES = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 180, 256, 360, 512, 720, 1024]
