@@ -9,7 +9,9 @@
 """
 
 from vsearch._config import show_config
+from vsearch.collection import Collection, Record
 from vsearch.errors import (
+    ClosedError,
     CorruptFileError,
     DimensionError,
     DownloadError,
@@ -22,6 +24,7 @@ from vsearch.errors import (
     NewerFormatError,
     NotFittedError,
     ParameterError,
+    ReadOnlyError,
     UnknownIdError,
     VsearchError,
 )
@@ -38,6 +41,8 @@ __all__ = [
     "PQ",
     "SAQ",
     "Binary",
+    "ClosedError",
+    "Collection",
     "CorruptFileError",
     "DTypeError",
     "DimensionError",
@@ -55,6 +60,8 @@ __all__ = [
     "ParameterError",
     "Quantizer",
     "RaBitQ",
+    "ReadOnlyError",
+    "Record",
     "ResidualQuantizer",
     "TurboQuant",
     "UnknownIdError",

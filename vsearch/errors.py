@@ -59,6 +59,14 @@ class LockedError(VsearchError, OSError):
     """Another process is writing here."""
 
 
+class ReadOnlyError(VsearchError, PermissionError):
+    """Something was opened for reading only and cannot be written."""
+
+
+class ClosedError(VsearchError, ValueError):
+    """Something was closed and cannot be used any more (the builtin is that of closed files)."""
+
+
 class DownloadError(VsearchError, OSError):
     """A data set could not be downloaded or does not match its checksum."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from vsearch.errors import ParameterError
 
-#: Every point there is, in the order in which a save passes them.
+#: Every point there is, in the order in which a save, then a write to a collection, passes them.
 POINTS = (
     "container.create",  # the temporary file exists and is empty
     "container.write",  # once per chunk of an array, before it is written
@@ -23,6 +23,9 @@ POINTS = (
     "container.rename",  # the temporary file is on disk, the old file still has the name
     "container.renamed",  # the new file has the name, the folder is not forced to disk
     "container.done",  # all is on disk
+    "collection.commit",  # a transaction is written and not committed
+    "collection.committed",  # it is on disk, memory does not show it yet
+    "collection.applied",  # every query sees it
 )
 
 

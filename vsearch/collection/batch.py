@@ -1,0 +1,156 @@
+"""What a caller hands in, checked as a whole before anything is written: ids, vectors, documents, metadata."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from vsearch._typing import Vectors
+from vsearch._validate import _show, check_vectors
+from vsearch.errors import DimensionError, DTypeError, DuplicateIdError, ParameterError
+from vsearch.index.base import unit_rows
+
+Id: TypeAlias = "int | str"
+
+Embedding: TypeAlias = "Callable[[list[str]], Vectors]"
+"""Texts in, one vector for each out."""
+
+
+class Batch(NamedTuple):
+    """Checked columns of equal length; None for a column that was not given."""
+
+    ids: list[Id]
+    vectors: np.ndarray | None
+    documents: list[str | None] | None
+    metadata: list[str | None] | None
+    """JSON text, None for an empty dict."""
+
+
+def check_batch(
+    ids: Any, vectors: Any, documents: Any, metadata: Any, *, dim: int | None, metric: str, embedding: Embedding | None
+) -> Batch:
+    """All columns as they are written; vectors are made by ``embedding`` where only texts are given."""
+    ids = check_ids(ids)
+    documents = check_documents(documents, len(ids))
+    texts = check_metadata(metadata, len(ids))
+    if vectors is None and documents is not None and embedding is not None:
+        if None in documents:
+            raise ParameterError("`documents` must have a text for every id where vectors are to be made from them.")
+        vectors = embedding([text for text in documents if text is not None])
+    if vectors is not None:
+        vectors = check_rows(vectors, len(ids), dim, metric)
+    return Batch(ids, vectors, documents, texts)
+
+
+def check_ids(ids: Any, name: str = "ids") -> list[Id]:
+    """Ids as a list of int and str, none twice."""
+    if isinstance(ids, (str, int)) and not isinstance(ids, bool):
+        ids = [ids]
+    listed = ids.tolist() if isinstance(ids, np.ndarray) else list(_sequence(name, ids))
+    kinds = set(map(type, listed))
+    if not kinds <= {int, str}:
+        listed = [_plain_id(name, id) for id in listed]
+    if kinds != {str} and not all(-(2**63) <= id < 2**63 for id in listed if type(id) is int):
+        raise ParameterError(f"`{name}` must fit 64 bits where they are ints.")
+    _encodable(name, (id for id in listed if type(id) is str))
+    if any("\0" in id for id in listed if type(id) is str):
+        raise ParameterError(f"`{name}` must not hold NUL characters.")
+    if len(set(listed)) < len(listed):
+        twice = Counter(listed).most_common(1)[0][0]
+        raise DuplicateIdError(f"`{name}` must be unique; {twice!r} is given twice.")
+    return listed
+
+
+def check_documents(documents: Any, n: int) -> list[str | None] | None:
+    """Documents as a list of str and None."""
+    if documents is None:
+        return None
+    listed = list(_sequence("documents", documents))
+    if len(listed) != n:
+        raise DimensionError(f"`documents` must have one text per id, {n}; got {len(listed)}.")
+    if not set(map(type, listed)) <= {str, type(None)}:
+        for row, text in enumerate(listed):
+            if text is not None and not isinstance(text, str):
+                raise DTypeError(f"`documents` must be a str or None each; row {row} is {_show(text)}.")
+        listed = [None if text is None else str(text) for text in listed]
+    _encodable("documents", (text for text in listed if text is not None))
+    return listed
+
+
+def check_metadata(metadata: Any, n: int) -> list[str | None] | None:
+    """Dicts as JSON text."""
+    if metadata is None:
+        return None
+    listed = list(_sequence("metadata", metadata))
+    if len(listed) != n:
+        raise DimensionError(f"`metadata` must have one dict per id, {n}; got {len(listed)}.")
+    texts: list[str | None] = []
+    try:
+        for value in listed:
+            if value and type(value) is not dict:
+                value = dict(value)
+            if value and set(map(type, value)) != _STR:
+                raise TypeError("keys must be str")
+            texts.append(_to_json(value) if value else None)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DTypeError(
+            f"`metadata` must be a dict of str, numbers, booleans, None, lists and dicts each; row "
+            f"{len(texts)} is {_show(listed[len(texts)])} ({str(error).lower()})."
+        ) from None
+    _encodable("metadata", (text for text in texts if text is not None))
+    return texts
+
+
+def check_rows(vectors: Any, n: int, dim: int | None, metric: str, name: str = "vectors") -> np.ndarray:
+    """Vectors as float32 (n, d), refused now where an index would refuse them later."""
+    checked = check_vectors(name, vectors, dim, allow_empty=n == 0)
+    if len(checked) != n:
+        raise DimensionError(f"`{name}` must have {n} rows, one for each; got {len(checked)}.")
+    if metric == "cosine":
+        unit_rows(checked, name)
+    return checked
+
+
+def from_json(text: str | None) -> dict[str, Any]:
+    """Stored metadata as a dict."""
+    return json.loads(text) if text else {}
+
+
+_STR = {str}
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars as Python's; anything else has no JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
+
+
+def _plain_id(name: str, id: Any) -> Id:
+    if isinstance(id, np.integer):
+        return int(id)
+    if isinstance(id, bool) or not isinstance(id, (int, str)):
+        raise DTypeError(f"`{name}` must be ints or strs; got {_show(id)}.")
+    return str(id) if isinstance(id, str) else int(id)
+
+
+def _sequence(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
+        raise DTypeError(f"`{name}` must be a list; got {_show(value)}.")
+    return value
+
+
+def _encodable(name: str, texts: Any) -> None:
+    """Lone surrogates are not text, and neither SQLite nor JSON can hold them."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end]
+        raise ParameterError(f"`{name}` must hold valid text; got {bad!a}, a lone surrogate.") from None

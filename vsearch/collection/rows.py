@@ -1,0 +1,144 @@
+"""The SQL of rows: writing them, taking them out, and reading them back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vsearch.collection.batch import Id, from_json
+from vsearch.errors import CorruptFileError
+
+CHUNK = 8192
+
+#: What `include=` may name beside the id; distance comes with every query.
+INCLUDE = ("documents", "metadata", "vectors")
+
+
+class Record(NamedTuple):
+    """One record of a collection, as `get` and `query` return it.
+
+    Parameters
+    ----------
+    id : int or str
+        The caller's.
+    document : str or None
+        The text; None where there is none, or where `include` does not name it.
+    metadata : dict
+        Empty where there is none, or where `include` does not name it.
+    vector : float32 array of shape (d,), or None
+        Where `include` names it.
+    distance : float or None
+        From the query; None where there was none.
+    score : float or None
+        Of a hybrid search, larger is better; else None.
+
+    Examples
+    --------
+    >>> Record("a", "a text").metadata
+    {}
+    """
+
+    id: Id
+    document: str | None = None
+    metadata: dict[str, Any] = {}  # noqa: RUF012  (never written to: every record with metadata gets its own)
+    vector: np.ndarray | None = None
+    distance: float | None = None
+    score: float | None = None
+
+
+def insert(
+    connection: sqlite3.Connection,
+    first: int,
+    ids: Sequence[Id],
+    vectors: np.ndarray,
+    documents: Sequence[str | None] | None,
+    metadata: Sequence[str | None] | None,
+) -> None:
+    """Write rows ``first``, ``first`` + 1, ... in the transaction of the caller."""
+    n = len(ids)
+    rows = range(first, first + n)
+    nothing = [None] * n
+    connection.executemany(
+        "INSERT INTO documents VALUES (?, ?, ?, ?)", zip(rows, ids, documents or nothing, metadata or nothing)
+    )
+    raw = vectors.astype("<f4", copy=False).tobytes()
+    size = len(raw) // max(n, 1)
+    connection.executemany(
+        "INSERT INTO vectors VALUES (?, ?)", ((row, raw[i * size : (i + 1) * size]) for i, row in enumerate(rows))
+    )
+    connection.execute(
+        "INSERT INTO words(rowid, document) SELECT row, document FROM documents WHERE row >= ?", (first,)
+    )
+
+
+def delete(connection: sqlite3.Connection, rows: Sequence[int], version: int) -> None:
+    """Take rows out, and leave word of it for snapshots and readers."""
+    chosen = "WHERE row IN (SELECT value FROM json_each(?))"
+    wanted = json.dumps(list(rows))
+    connection.execute(
+        f"INSERT INTO words(words, rowid, document) SELECT 'delete', row, document FROM documents {chosen}", (wanted,)
+    )
+    connection.execute(f"DELETE FROM documents {chosen}", (wanted,))
+    connection.execute(f"DELETE FROM vectors {chosen}", (wanted,))
+    connection.execute("INSERT INTO removed SELECT value, ? FROM json_each(?)", (version, wanted))
+
+
+def rows_of(connection: sqlite3.Connection, ids: Sequence[Id]) -> dict[Id, int]:
+    """The row of each id that is there."""
+    wanted = json.dumps(list(ids))
+    return dict(
+        connection.execute("SELECT id, row FROM documents WHERE id IN (SELECT value FROM json_each(?))", (wanted,))
+    )
+
+
+def columns_of(include: Iterable[str]) -> str:
+    """The SELECT of records with these columns, as `records` reads it."""
+    include = tuple(include)
+    documents, metadata, vectors = (name in include for name in INCLUDE)
+    columns = f"row, id, {'document' if documents else 'NULL'}, {'metadata' if metadata else 'NULL'}"
+    source = "documents JOIN vectors USING (row)" if vectors else "documents"
+    return f"SELECT {columns}, {'vector' if vectors else 'NULL'} FROM {source}"
+
+
+def records(cursor: Iterable[tuple[Any, ...]], dim: int | None) -> Iterator[tuple[int, Record]]:
+    """Rows of a `columns_of` SELECT as (row, record)."""
+    for row, id, document, metadata, vector in cursor:
+        found = None if vector is None else np.frombuffer(_whole(vector, dim), "<f4")
+        yield row, Record(id, document, from_json(metadata), found)
+
+
+def read_vectors(
+    connection: sqlite3.Connection, dim: int, first: int = 0, end: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in [first, end) and their vectors, float32 (n, dim)."""
+    limit = 2**63 - 1 if end is None else end
+    (n,) = connection.execute("SELECT count(*) FROM vectors WHERE row >= ? AND row < ?", (first, limit)).fetchone()
+    rows, vectors = np.empty(n, np.int64), np.empty((n, dim), np.float32)
+    cursor = connection.execute(
+        "SELECT row, vector FROM vectors WHERE row >= ? AND row < ? ORDER BY row", (first, limit)
+    )
+    done = 0
+    while found := cursor.fetchmany(CHUNK):
+        numbers, blobs = zip(*found)
+        raw = b"".join(blobs)
+        if len(raw) != 4 * dim * len(found) or len(set(map(len, blobs))) != 1:
+            raise CorruptFileError(f"The collection is damaged: a vector does not have {dim} dimensions.")
+        vectors[done : done + len(found)] = np.frombuffer(raw, "<f4").reshape(-1, dim)
+        rows[done : done + len(found)] = numbers
+        done += len(found)
+    return rows, vectors
+
+
+def read_rows(cursor: Iterable[tuple[int]]) -> np.ndarray:
+    """A SELECT of one column of ints as an array."""
+    return np.fromiter((value for (value,) in cursor), np.int64)
+
+
+def _whole(vector: bytes, dim: int | None) -> bytes:
+    if dim is None or len(vector) != 4 * dim:
+        raise CorruptFileError(f"The collection is damaged: a vector does not have {dim} dimensions.")
+    return vector

@@ -1,0 +1,258 @@
+"""An open collection: the SQLite file, the indexes in memory, and how the two are kept in step.
+
+A write is one SQLite transaction; once it is committed, and so on disk, it is applied to memory under the exclusive
+lock. A query is one read transaction and the shared lock, and begins anew if the two do not show the same version:
+what it returns, with its documents and its filter, is the collection as it was at one moment.
+
+Whatever goes wrong between commit and apply, and whatever another process commits, shows as a difference of versions,
+and the next query makes memory follow the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from vsearch.collection import schema, snapshot
+from vsearch.collection.rows import read_rows, read_vectors
+from vsearch.collection.schema import State
+from vsearch.collection.shared_lock import SharedLock
+from vsearch.errors import ClosedError, LockedError, ParameterError, ReadOnlyError
+from vsearch.storage.failpoints import failpoint
+from vsearch.storage.locks import WriterLock
+
+
+class Change(NamedTuple):
+    """What one transaction did, as memory needs to know it."""
+
+    removed: np.ndarray
+    """Rows that went, int64."""
+    vectors: np.ndarray
+    """Vectors that came, float32 (n, d); their rows are the next ones."""
+
+
+Work: TypeAlias = "Callable[[sqlite3.Connection, State], Change | None]"
+
+
+class Session:
+    """One process's hold on a collection; any number of threads may use it.
+
+    Parameters
+    ----------
+    folder : str
+        Where it is; made if it is not there and the session may write.
+    metric : str or None
+        Of a new collection, default "cosine"; must agree with an old one.
+    dim : int or None
+        Likewise; a new collection without takes that of its first vectors.
+    read_only : bool
+        Take no lock, write nothing, follow whoever does.
+    """
+
+    def __init__(self, folder: str, metric: str | None, dim: int | None, read_only: bool) -> None:
+        self.folder, self.read_only = folder, read_only
+        self._process = os.getpid()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._mode = "ro"
+        self.lock = SharedLock()
+        self.writing = threading.RLock()
+        self._writer_lock: WriterLock | None = None
+        self._writer: sqlite3.Connection | None = None
+        with schema.own_errors(folder):
+            try:
+                if read_only:
+                    self._open_reading()
+                else:
+                    self._open_writing(metric, dim)
+                with self.reading() as connection:
+                    state = schema.read_state(connection)
+                    _check_same(folder, "metric", metric, state.metric)
+                    _check_same(folder, "dim", dim, state.dim)
+                    self.metric, self.dim = state.metric, state.dim
+                    self.memory = snapshot.restore(folder, connection, state)
+            except BaseException:
+                self.close()
+                raise
+
+    # ------------------------------------------------------------------ opening and closing
+
+    def _open_writing(self, metric: str | None, dim: int | None) -> None:
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            self._writer_lock = WriterLock(os.path.join(self.folder, schema.LOCK))
+        except LockedError as error:
+            raise LockedError(f"{error} To look without writing, open it with read_only=True.") from None
+        except PermissionError as error:
+            words = f"{error.strerror}; to open a collection that cannot be written, give read_only=True"
+            raise PermissionError(error.errno, words, self.folder) from None
+        if not os.path.lexists(os.path.join(self.folder, schema.DATABASE)):
+            schema.create_file(self.folder, metric or "cosine", dim)
+        self._writer = connection = schema.connect(self.folder, "rw")
+        schema.check_schema(connection, self.folder, writable=True)
+        if connection.execute("SELECT count(*) FROM removed").fetchone()[0]:
+            with schema.transaction(connection):  # readers that have not followed yet compare everything instead
+                connection.execute("DELETE FROM removed")
+                connection.execute("UPDATE state SET log_start = version")
+        snapshot.sweep(self.folder, schema.read_state(connection))
+
+    def _open_reading(self) -> None:
+        if not os.path.exists(os.path.join(self.folder, schema.DATABASE)):
+            raise FileNotFoundError(f"{self.folder} holds no collection. Without read_only=True it would be made.")
+        try:
+            self._give(self._checked(schema.connect(self.folder, "ro")))
+        except sqlite3.OperationalError:  # its folder cannot be written, so that SQLite cannot coordinate with a writer
+            wal = os.path.join(self.folder, schema.DATABASE + "-wal")
+            if os.path.exists(wal) and os.path.getsize(wal):
+                raise
+            self._mode = "immutable"
+            self._give(self._checked(schema.connect(self.folder, "immutable")))
+
+    def _checked(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        try:
+            schema.check_schema(connection, self.folder, writable=False)
+            schema.read_state(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Let go of file and lock; a second call does nothing."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._writer_lock is not None:
+            self._writer_lock.release()
+            self._writer_lock = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def check_open(self) -> None:
+        """Refuse what cannot work: after `close`, or in a forked child, where SQLite's connections must not be used."""
+        if self._closed:
+            raise ClosedError(f"The collection {self.folder} is closed.")
+        if os.getpid() != self._process:
+            raise ClosedError(f"The collection {self.folder} was opened by the parent process; open it again here.")
+
+    # ------------------------------------------------------------------ reading
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A read transaction: all of it sees one moment of the file."""
+        self.check_open()
+        with schema.own_errors(self.folder):
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = schema.connect(self.folder, self._mode)
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                with suppress(sqlite3.Error):
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                self._give(connection)
+
+    def _give(self, connection: sqlite3.Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    @contextmanager
+    def view(self) -> Iterator[sqlite3.Connection]:
+        """A read transaction and the shared lock: file and memory show the same version."""
+        while True:
+            self.lock.acquire_shared()
+            try:
+                with self.reading() as connection:
+                    (version,) = connection.execute("SELECT version FROM state").fetchone()
+                    if version == self.memory.version:
+                        yield connection
+                        return
+            finally:
+                self.lock.release_shared()
+            self.follow()
+
+    def follow(self) -> bool:
+        """Make memory show what the file shows, and say whether that changed anything."""
+        with self.writing, self.reading() as connection:
+            state = schema.read_state(connection)
+            known = self.memory
+            if state.version == known.version:
+                return False
+            if known.version < state.log_start:
+                if known.version < 0 or state.dim is None:  # an apply broke off: nothing there can be relied on
+                    fresh = snapshot.restore(self.folder, connection, state)
+                    with self.lock.exclusive():
+                        self.memory, self.dim = fresh, state.dim
+                    return True
+                live = read_rows(connection.execute("SELECT row FROM documents ORDER BY row"))
+                removed = np.setdiff1d(known.rows, live, assume_unique=True)
+            else:
+                query = "SELECT row FROM removed WHERE version > ? AND row < ?"
+                removed = read_rows(connection.execute(query, (known.version, known.next_row)))
+            rows, vectors = read_vectors(connection, state.dim or 0, known.next_row)
+            with self.lock.exclusive():
+                self.dim = state.dim
+                known.apply(state.version, state.next_row, removed, rows, vectors)
+            return True
+
+    # ------------------------------------------------------------------ writing
+
+    def write(self, work: Work) -> Change | None:
+        """Run ``work`` as one transaction; when this returns, what it did is on disk and in every query.
+
+        ``work`` is given the state at its beginning, writes rows from ``state.next_row`` on, and returns what it did,
+        or None for nothing.
+        """
+        self.check_open()
+        connection = self._writer
+        if connection is None:
+            raise ReadOnlyError(f"The collection {self.folder} was opened with read_only=True.")
+        with self.writing, schema.own_errors(self.folder):
+            with schema.transaction(connection):
+                state = schema.read_state(connection)
+                change = work(connection, state)
+                if change is None:
+                    return None
+                dim = state.dim if state.dim is not None or not len(change.vectors) else change.vectors.shape[1]
+                version, next_row = state.version + 1, state.next_row + len(change.vectors)
+                connection.execute("UPDATE state SET version = ?, next_row = ?, dim = ?", (version, next_row, dim))
+                failpoint("collection.commit")
+            failpoint("collection.committed")
+            if self.memory.version == state.version:
+                rows = np.arange(state.next_row, next_row)
+                with self.lock.exclusive():
+                    self.dim = dim
+                    self.memory.apply(version, next_row, change.removed, rows, change.vectors)
+            failpoint("collection.applied")
+            return change
+
+    @contextmanager
+    def housekeeping(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction that changes no document: snapshots, indexes on metadata."""
+        self.check_open()
+        if self._writer is None:
+            raise ReadOnlyError(f"The collection {self.folder} was opened with read_only=True.")
+        with self.writing, schema.own_errors(self.folder), schema.transaction(self._writer):
+            yield self._writer
+
+
+def _check_same(folder: str, name: str, given: object, found: object) -> None:
+    if given is not None and found is not None and given != found:
+        raise ParameterError(f"`{name}` must be {found!r}, as the collection {folder} was made with; got {given!r}.")

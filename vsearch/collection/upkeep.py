@@ -1,0 +1,205 @@
+"""The background of a collection: it builds the approximate index, moves new rows into it, and saves it.
+
+Writes and queries go on meanwhile. What it works on is sealed: rows that come go to a later part; rows that go are
+taken out of the sealed part and, once it is there, of what was made from it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from vsearch.collection import schema, snapshot
+from vsearch.collection.memory import Memory, Part
+from vsearch.collection.rows import read_vectors
+from vsearch.collection.session import Session
+from vsearch.index import IVF, Index
+from vsearch.quantize import RaBitQ
+
+#: Below this many rows everything is searched exactly: it takes well under a millisecond per query.
+EXACT_BELOW = 20_000
+#: So many rows outside the approximate index, and a hundredth of it, are moved into it.
+MERGE_AT = 1024
+MERGE_SHARE = 0.01
+#: An index that has grown so many times over is trained again.
+REBUILD_GROWTH = 4
+#: An index that has grown by so much since it was saved is saved again, and always by `finish` and `stop`.
+SAVE_GROWTH = 1.5
+#: Rows are moved in so small pieces that no query waits longer than about this.
+PIECE_SECONDS = 0.005
+
+IndexFactory: TypeAlias = "Callable[[str], Index]"
+"""From a metric to an unfitted index."""
+
+
+def default_index(metric: str) -> Index:
+    """What ``index="auto"`` builds for large collections."""
+    return IVF(metric=metric, quantizer=RaBitQ(bits=1), refine="bf16")
+
+
+class Upkeep:
+    """One worker thread, there while there is work.
+
+    Parameters
+    ----------
+    session : Session
+    factory : function from a metric to an unfitted index, or None
+        What to build; None leaves the collection exact.
+    """
+
+    def __init__(self, session: Session, factory: IndexFactory | None) -> None:
+        self.session, self.factory = session, factory
+        self._built = len(session.memory.parts[0]) if session.memory.index is not None else 0
+        self._saved, self._saved_size = (session.memory.parts[-1].first, self._built), self._built
+        self._guard = threading.Lock()  # of the thread
+        self._work = threading.Lock()  # one at a time builds, merges, saves
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._error: BaseException | None = None
+
+    # ------------------------------------------------------------------ when
+
+    def nudge(self) -> None:
+        """Start the worker if there is something to do; called after every write."""
+        if self.factory is None or self._error is not None or not self._wanted(self.session.memory):
+            self._report()
+            return
+        with self._guard:
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(target=self._run, name="vsearch-upkeep", daemon=True)
+                self._thread.start()
+
+    def finish(self) -> None:
+        """Do all there is to do, now, and save the index."""
+        with self._work:
+            self._report()
+            memory = self.session.memory
+            if self.factory is not None and len(memory) >= EXACT_BELOW:
+                self._step(everything=True)
+            self._save()
+
+    def stop(self) -> None:
+        """Let the worker end what it is at, and save what it did; nothing starts any more."""
+        with self._guard:
+            self._stopping = True
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        with self._work:
+            self._save()
+
+    def _report(self) -> None:
+        """Tell the caller once that the background failed; the collection stays correct without it."""
+        error, self._error = self._error, None
+        if error is not None:
+            self.factory = None
+            text = f"The index could not be built, and searches stay exact: {type(error).__name__}: {error}"
+            warnings.warn(text, RuntimeWarning, 4)
+
+    def _wanted(self, memory: Memory) -> bool:
+        n = len(memory)
+        if memory.index is None:
+            return n >= EXACT_BELOW
+        outside = n - len(memory.parts[0])
+        return outside >= max(MERGE_AT, MERGE_SHARE * n)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping and self._wanted(self.session.memory):
+                with self._work:
+                    self._step()
+                    if len(self.session.memory.parts[0]) > SAVE_GROWTH * self._saved_size:
+                        self._save()
+        except BaseException as error:  # shown to whoever writes next
+            self._error = error
+        finally:
+            with self._guard:
+                self._thread = None
+
+    # ------------------------------------------------------------------ what
+
+    def _step(self, everything: bool = False) -> None:
+        """Build the index, or move rows into it; ``everything`` includes the rows that a build would leave."""
+        memory = self.session.memory
+        if memory.index is None or len(memory) > REBUILD_GROWTH * self._built:
+            self._build()
+        elif everything or self._wanted(memory):
+            self._merge()
+        if everything and len(self.session.memory) > len(self.session.memory.parts[0]):
+            self._merge()
+
+    def _seal(self) -> int:
+        """Close the last part; the row at which it ends."""
+        with self.session.writing, self.session.lock.exclusive():
+            self.session.memory.seal()
+            return self.session.memory.parts[-1].first
+
+    def _build(self) -> None:
+        session = self.session
+        assert self.factory is not None
+        end = self._seal()
+        with session.reading() as connection:
+            state = schema.read_state(connection)
+            rows, vectors = read_vectors(connection, state.dim or 0, 0, end)
+        if not len(rows):
+            return
+        index = self.factory(session.metric).fit(vectors, rows, progress=False)
+        del vectors
+        with session.writing:  # no row comes or goes while what has gone meanwhile is taken out
+            memory = session.memory
+            later = [part for part in memory.parts if part.first >= end]
+            live = np.concatenate([part.rows for part in memory.parts if part.first < end])
+            gone = np.setdiff1d(rows, live, assume_unique=True)
+            if len(gone):
+                index.remove(gone)
+            with session.lock.exclusive():
+                memory.parts = [Part(0, index), *later]
+        self._built = len(rows)
+
+    def _merge(self) -> None:
+        """Move the rows between the index and the part that fills, a piece at a time."""
+        session = self.session
+        end = self._seal()
+        size = 64
+        while session.memory.parts[1].first < end and not self._stopping:
+            with session.writing:
+                first = session.memory.parts[1].first
+                last = min(first + size, session.memory.parts[2].first)
+                with session.reading() as connection:
+                    rows, vectors = read_vectors(connection, session.dim or 0, first, last)
+                start = time.perf_counter()
+                with session.lock.exclusive():
+                    self._move(session.memory, last, rows, vectors)
+                seconds = time.perf_counter() - start
+            size = max(16, min(4096, int(size * min(2.0, PIECE_SECONDS / max(seconds, 1e-6)))))
+
+    def _move(self, memory: Memory, end: int, rows: np.ndarray, vectors: np.ndarray) -> None:
+        version, memory.version = memory.version, -1
+        index, sealed = memory.parts[0], memory.parts[1]
+        index.add(rows, vectors, memory.metric)
+        sealed.remove(rows)
+        sealed.first = end
+        if memory.parts[2].first == end:
+            del memory.parts[1]
+        memory.version = version
+
+    def _save(self) -> None:
+        """Save the index as it is, unless it is saved."""
+        session = self.session
+        with session.lock.shared():
+            memory = session.memory
+            index, version, size = memory.index, memory.version, len(memory.parts[0])
+            end = memory.parts[1].first if index is not None else 0
+        if index is None or version < 0 or (end, self._built) == self._saved:
+            return
+        snapshot.save(session.folder, index, version, end)
+        with session.housekeeping() as connection:
+            snapshot.record(connection, version, end)
+            state = schema.read_state(connection)
+        snapshot.sweep(session.folder, state)
+        self._saved, self._saved_size = (end, self._built), size

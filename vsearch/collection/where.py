@@ -1,0 +1,269 @@
+"""Filter expressions, parsed and checked: what a caller writes as nested dicts becomes a small tree of tuples.
+
+    {"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}}          both must hold
+    {"$or": [{"author.name": "Ada"}, {"draft": {"$ne": True}}]}      "a.b" is key b inside key a
+
+What it means, in two-valued logic (every expression is true or false for every record):
+
+- Values compare within their kind only: text with text by code points, numbers with numbers (1 equals 1.0), booleans
+  with booleans (True is not 1), null with null. Across kinds nothing is equal and nothing is less or greater.
+- A missing key equals nothing and is not less or greater than anything; ``{"a": None}`` asks for a null that is there.
+- ``$ne`` is the negation of ``$eq`` and ``$nin`` of ``$in``, so both hold where the key is missing.
+- ``$exists`` asks for the key, whatever its value, null included.
+- Lists and dicts are values that equal nothing; keys inside dicts are reached by dots.
+
+`where_document` asks for text: ``$contains`` (these characters, case and all), ``$not_contains``, ``$match`` (all these
+words, in any order and in upper or lower case), and ``$and``, ``$or``, ``$not``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from vsearch._validate import _show
+from vsearch.errors import DTypeError, ParameterError
+
+ORDER = ("$gt", "$gte", "$lt", "$lte")
+FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists")
+TEXT_OPERATORS = ("$contains", "$not_contains", "$match")
+JOINTS = ("$and", "$or", "$not")
+
+#: SQLite refuses expressions deeper than 1000; nobody writes these by hand.
+MAX_DEPTH = 50
+MAX_TERMS = 1000
+
+_UNSPEAKABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # an SQLite path cannot quote these
+
+
+class Every(NamedTuple):
+    """Every part holds; true without parts."""
+
+    parts: tuple[Where, ...]
+    tag: str = "all"
+
+
+class Some(NamedTuple):
+    """Some part holds; false without parts."""
+
+    parts: tuple[Where, ...]
+    tag: str = "any"
+
+
+class Not(NamedTuple):
+    """The part does not hold."""
+
+    part: Where
+    tag: str = "not"
+
+
+class Compare(NamedTuple):
+    """The value of a field, of this kind ("text", "number", "bool", "null"), stands in this relation to ``value``."""
+
+    field: tuple[str, ...]
+    operator: str
+    kind: str
+    value: Any
+    tag: str = "compare"
+
+
+class OneOf(NamedTuple):
+    """The value of a field is of this kind and one of ``values`` ("text" or "number" only)."""
+
+    field: tuple[str, ...]
+    kind: str
+    values: tuple[Any, ...]
+    tag: str = "one of"
+
+
+class Exists(NamedTuple):
+    """The field is there."""
+
+    field: tuple[str, ...]
+    tag: str = "exists"
+
+
+class Contains(NamedTuple):
+    """The document holds these characters."""
+
+    text: str
+    tag: str = "contains"
+
+
+class Match(NamedTuple):
+    """The document holds all these words."""
+
+    words: tuple[str, ...]
+    tag: str = "match"
+
+
+Where: TypeAlias = "Every | Some | Not | Compare | OneOf | Exists | Contains | Match"
+
+
+def parse(where: Any, where_document: Any = None) -> Where | None:
+    """The tree of a filter on metadata and one on text, both of which must hold; None where neither is given.
+
+    >>> parse({"year": {"$gte": 2020}})
+    Compare(field=('year',), operator='$gte', kind='number', value=2020, tag='compare')
+    """
+    parts = []
+    if where is not None:
+        parts.append(_Parser("where", _field_term).expression(where, 0))
+    if where_document is not None:
+        parts.append(_Parser("where_document", _text_term).expression(where_document, 0))
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else Every(tuple(parts))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text as FTS5 will find them: runs of letters and digits.
+
+    >>> words_of("don't stop-now")
+    ('don', 't', 'stop', 'now')
+    """
+    return tuple(re.findall(r"[^\W_]+", text))
+
+
+class _Parser:
+    """Depth and size are counted, so that a hostile expression is refused and not compiled."""
+
+    def __init__(self, name: str, term: Any) -> None:
+        self.name, self.term, self.terms = name, term, 0
+
+    def expression(self, value: Any, depth: int) -> Where:
+        if not isinstance(value, Mapping):
+            raise DTypeError(f"`{self.name}` must be a dict; got {_show(value)}.")
+        if depth > MAX_DEPTH:
+            raise ParameterError(f"`{self.name}` must be nested at most {MAX_DEPTH} deep.")
+        parts = [part for key, item in value.items() for part in self._entry(key, item, depth)]
+        return parts[0] if len(parts) == 1 else Every(tuple(parts))
+
+    def _entry(self, key: Any, item: Any, depth: int) -> Iterator[Where]:
+        if key == "$not":
+            yield Not(self.expression(item, depth + 1))
+        elif key in ("$and", "$or"):
+            if not isinstance(item, (list, tuple)) or not item:
+                raise DTypeError(f"`{self.name}`: {key} must be given a list of expressions; got {_show(item)}.")
+            parts = tuple(self.expression(part, depth + 1) for part in item)
+            yield Every(parts) if key == "$and" else Some(parts)
+        else:
+            for term in self.term(self.name, key, item):
+                self.terms += 1
+                if self.terms > MAX_TERMS:
+                    raise ParameterError(f"`{self.name}` must have at most {MAX_TERMS} terms. Use $in for many values.")
+                yield term
+
+
+def _text_term(name: str, key: Any, item: Any) -> Iterator[Where]:
+    if key not in TEXT_OPERATORS:
+        raise ParameterError(_unknown(name, key, (*TEXT_OPERATORS, *JOINTS)))
+    if not isinstance(item, str):
+        raise DTypeError(f"`{name}`: {key} must be given a str; got {_show(item)}.")
+    _encodable(name, item)
+    if key == "$match":
+        words = words_of(item)
+        if not words:
+            raise ParameterError(f"`{name}`: $match must be given words; got {_show(item)}.")
+        yield Match(words)
+    elif not item:
+        raise ParameterError(f"`{name}`: {key} must be given at least one character.")
+    else:
+        yield Contains(item) if key == "$contains" else Not(Contains(item))
+
+
+def _field_term(name: str, key: Any, item: Any) -> Iterator[Where]:
+    if isinstance(key, str) and key.startswith("$"):
+        raise ParameterError(_unknown(name, key, JOINTS))
+    field = check_field(name, key)
+    if not isinstance(item, Mapping):
+        yield _compare(name, field, "$eq", item)
+        return
+    if not item:
+        raise ParameterError(f"`{name}`: {key!r} must be given a value or operators; got an empty dict.")
+    for operator, operand in item.items():
+        yield _operator(name, field, operator, operand)
+
+
+def check_field(name: str, key: Any) -> tuple[str, ...]:
+    """A key, with dots into nested dicts, as the tuple of its parts."""
+    if not isinstance(key, str):
+        raise DTypeError(f"`{name}` must name fields by str; got {_show(key)}.")
+    parts = tuple(key.split("."))
+    if not all(parts) or _UNSPEAKABLE.search(key):
+        raise ParameterError(
+            f"`{name}` must name fields without quotes, backslashes and empty parts; got {_show(key)}."
+        )
+    return parts
+
+
+def _operator(name: str, field: tuple[str, ...], operator: Any, operand: Any) -> Where:
+    if operator not in FIELD_OPERATORS:
+        raise ParameterError(_unknown(name, operator, FIELD_OPERATORS))
+    if operator == "$exists":
+        if not isinstance(operand, bool):
+            raise DTypeError(f"`{name}`: $exists must be given True or False; got {_show(operand)}.")
+        return Exists(field) if operand else Not(Exists(field))
+    if operator in ("$in", "$nin"):
+        found = _one_of(name, field, operator, operand)
+        return found if operator == "$in" else Not(found)
+    if operator == "$ne":
+        return Not(_compare(name, field, "$eq", operand))
+    return _compare(name, field, operator, operand)
+
+
+def _compare(name: str, field: tuple[str, ...], operator: str, operand: Any) -> Where:
+    kind, value = _scalar(name, operator, operand)
+    if operator in ORDER and kind not in ("text", "number"):
+        raise DTypeError(f"`{name}`: {operator} must be given a str or a number; got {_show(operand)}.")
+    return Compare(field, operator, kind, value)
+
+
+def _one_of(name: str, field: tuple[str, ...], operator: str, operand: Any) -> Where:
+    if isinstance(operand, (str, bytes, Mapping)) or not hasattr(operand, "__iter__"):
+        raise DTypeError(f"`{name}`: {operator} must be given a list; got {_show(operand)}.")
+    kinds: dict[str, dict[Any, None]] = {}
+    for item in operand:
+        kind, value = _scalar(name, operator, item)
+        kinds.setdefault(kind, {})[value] = None
+    parts: list[Where] = [
+        OneOf(field, kind, tuple(values)) for kind, values in kinds.items() if kind in ("text", "number")
+    ]
+    parts += [
+        Compare(field, "$eq", kind, value)
+        for kind, values in kinds.items()
+        if kind in ("bool", "null")
+        for value in values
+    ]
+    return parts[0] if len(parts) == 1 else Some(tuple(parts))
+
+
+def _scalar(name: str, operator: str, value: Any) -> tuple[str, Any]:
+    """The kind of a value and the value in plain Python."""
+    if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:  # a NumPy scalar
+        value = value.item()
+    if value is None:
+        return "null", None
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, str):
+        _encodable(name, value)
+        return "text", str(value)
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return "number", int(value)
+    if isinstance(value, float) and value - value == 0:
+        return "number", float(value)
+    wanted = "a str, a bool, None, an int of 64 bits or a finite float"
+    raise DTypeError(f"`{name}`: {operator} must be given {wanted}; got {_show(value)}.")
+
+
+def _encodable(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ParameterError(f"`{name}` must hold valid text; got {ascii(text)[:60]}, a lone surrogate.") from None
+
+
+def _unknown(name: str, key: Any, allowed: tuple[str, ...]) -> str:
+    return f"`{name}` must use {', '.join(allowed)}; got {_show(key)}."

@@ -1,0 +1,109 @@
+"""A filter tree as an SQL condition on `documents`, with every value bound and none written into the text.
+
+A positive condition may be NULL where it is not true, which counts as false for AND, OR and WHERE alike; only NOT tells
+them apart, so it alone wraps its part in ifnull. Conditions thus keep the shape that indexes on expressions serve.
+
+A float is bound as JSON and read by the same code as the stored ones: SQLite's conversion of decimals is not exact to
+the last bit, but the same digits always give the same number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from vsearch.collection.where import Compare, Contains, Every, Exists, Match, Not, OneOf, Some, Where
+
+_SIGNS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_TYPES = {"text": "= 'text'", "number": "IN ('integer', 'real')"}
+
+
+def condition(where: Where, indexed: Collection[str] = ()) -> tuple[str, list[Any]]:
+    """The condition and its parameters; ``indexed`` are the paths that have an index on their expression.
+
+    >>> condition(Exists(("year",)))
+    ('(json_type(metadata, ?) IS NOT NULL)', ['$."year"'])
+    """
+    parameters: list[Any] = []
+    return _sql(where, parameters, indexed), parameters
+
+
+def path_of(field: tuple[str, ...]) -> str:
+    """The SQLite path of a field, whose parts `where.check_field` has seen.
+
+    >>> path_of(("author", "name"))
+    '$."author"."name"'
+    """
+    return "$" + "".join(f'."{part}"' for part in field)
+
+
+def literal(text: str) -> str:
+    """A string as SQL: an index is only used where the query repeats its expression to the letter.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def match_query(words: tuple[str, ...], joint: str = " ") -> str:
+    """Words as an FTS5 query: each in quotes, so that none is an operator.
+
+    >>> match_query(("sea", "NOT"))
+    '"sea" "NOT"'
+    """
+    return joint.join(f'"{word}"' for word in words)
+
+
+def _sql(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
+    if isinstance(where, (Every, Some)):
+        parts = [_sql(part, parameters, indexed) for part in where.parts]
+        return _balanced(parts, " AND " if isinstance(where, Every) else " OR ") if parts else _constant(where)
+    if isinstance(where, Not):
+        return f"(NOT ifnull({_sql(where.part, parameters, indexed)}, 0))"
+    if isinstance(where, Contains):
+        parameters.append(where.text)
+        return "(instr(document, ?) > 0)"
+    if isinstance(where, Match):
+        parameters.append(match_query(where.words))
+        return "(row IN (SELECT rowid FROM words WHERE words MATCH ?))"
+    path = path_of(where.field)
+    if isinstance(where, Exists):
+        parameters.append(path)
+        return "(json_type(metadata, ?) IS NOT NULL)"
+    if isinstance(where, Compare) and where.kind in ("bool", "null"):
+        parameters += [path, json.dumps(where.value)]
+        return "(json_type(metadata, ?) = ?)"
+    return _comparison(where, path, parameters, indexed)
+
+
+def _comparison(where: Compare | OneOf, path: str, parameters: list[Any], indexed: Collection[str]) -> str:
+    if path in indexed:
+        value = f"json_extract(metadata, {literal(path)})"
+    else:
+        value = "json_extract(metadata, ?)"
+        parameters.append(path)
+    if isinstance(where, OneOf):
+        test = "IN (SELECT value FROM json_each(?))"
+        parameters.append(json.dumps(where.values))
+    elif isinstance(where.value, float):
+        test = f"{_SIGNS[where.operator]} json_extract(?, '$')"
+        parameters.append(json.dumps(where.value))
+    else:
+        test = f"{_SIGNS[where.operator]} ?"
+        parameters.append(where.value)
+    parameters.append(path)
+    return f"({value} {test} AND json_type(metadata, ?) {_TYPES[where.kind]})"
+
+
+def _balanced(parts: list[str], joint: str) -> str:
+    """Joined as a balanced tree: a chain of a thousand would be deeper than SQLite allows."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return f"({_balanced(parts[:middle], joint)}{joint}{_balanced(parts[middle:], joint)})"
+
+
+def _constant(where: Every | Some) -> str:
+    return "1" if isinstance(where, Every) else "0"

@@ -1,0 +1,75 @@
+"""What `add`, `upsert`, `update` and `delete` do within their transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vsearch.collection import reading, rows
+from vsearch.collection.batch import Batch, Id
+from vsearch.collection.schema import State
+from vsearch.collection.session import Change
+from vsearch.collection.where import Where
+from vsearch.errors import DuplicateIdError, UnknownIdError
+
+
+def insert(connection: sqlite3.Connection, state: State, batch: Batch, *, replace: bool) -> Change:
+    """New records; with ``replace``, those that had these ids go."""
+    assert batch.vectors is not None
+    gone: list[int] = []
+    if replace:
+        gone = list(rows.rows_of(connection, batch.ids).values())
+        if gone:
+            rows.delete(connection, gone, state.version + 1)
+    try:
+        rows.insert(connection, state.next_row, batch.ids, batch.vectors, batch.documents, batch.metadata)
+    except sqlite3.IntegrityError:
+        known = {id for id, row in rows.rows_of(connection, batch.ids).items() if row < state.next_row}
+        first = next((id for id in batch.ids if id in known), None)
+        if first is None:
+            raise
+        raise DuplicateIdError(
+            f"`ids` must be new; {first!r} is in the collection. To replace a record, use upsert or update."
+        ) from None
+    return Change(np.array(gone, np.int64), batch.vectors)
+
+
+def change(connection: sqlite3.Connection, state: State, batch: Batch) -> Change:
+    """Records whose given parts are replaced: each becomes a new row with what was not given taken from the old."""
+    old = rows.rows_of(connection, batch.ids)
+    if len(old) < len(batch.ids):
+        first = next(id for id in batch.ids if id not in old)
+        raise UnknownIdError(f"`ids` must be in the collection; {first!r} is not. To add a record, use add or upsert.")
+    ordered = [old[id] for id in batch.ids]
+    vectors, documents, metadata = batch.vectors, batch.documents, batch.metadata
+    if vectors is None:
+        blobs = _column(connection, "vectors", "vector", ordered)
+        vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), -1).astype(np.float32)
+    if documents is None:
+        documents = _column(connection, "documents", "document", ordered)
+    if metadata is None:
+        metadata = _column(connection, "documents", "metadata", ordered)
+    rows.delete(connection, ordered, state.version + 1)
+    rows.insert(connection, state.next_row, batch.ids, vectors, documents, metadata)
+    return Change(np.array(ordered, np.int64), vectors)
+
+
+def delete(
+    connection: sqlite3.Connection, state: State, ids: Sequence[Id] | None, where: Where | None
+) -> Change | None:
+    """Records with one of these ids that match, or None where there are none."""
+    chosen = reading.chosen_rows(connection, ids, where)
+    if not chosen:
+        return None
+    rows.delete(connection, chosen, state.version + 1)
+    return Change(np.array(chosen, np.int64), np.empty((0, state.dim or 0), np.float32))
+
+
+def _column(connection: sqlite3.Connection, table: str, column: str, ordered: list[int]) -> list[Any]:
+    query = f"SELECT row, {column} FROM {table} WHERE row IN (SELECT value FROM json_each(?))"
+    found = dict(connection.execute(query, (json.dumps(ordered),)))
+    return [found[row] for row in ordered]
