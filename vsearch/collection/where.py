@@ -30,9 +30,9 @@ FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists")
 TEXT_OPERATORS = ("$contains", "$not_contains", "$match")
 JOINTS = ("$and", "$or", "$not")
 
-#: SQLite refuses expressions deeper than 1000; nobody writes these by hand.
-MAX_DEPTH = 50
-MAX_TERMS = 1000
+#: SQLite parses with a stack of 100 and refuses expressions deeper than 1000; a chain of n terms is n deep.
+MAX_DEPTH = 20
+MAX_TERMS = 500
 
 _UNSPEAKABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # an SQLite path cannot quote these
 

@@ -1,7 +1,7 @@
 """A filter tree as an SQL condition on `documents`, with every value bound and none written into the text.
 
-A positive condition may be NULL where it is not true, which counts as false for AND, OR and WHERE alike; only NOT tells
-them apart, so it alone wraps its part in ifnull. Conditions thus keep the shape that indexes on expressions serve.
+A condition may be NULL where it is not true, which counts as false for AND, OR and WHERE alike; only NOT tells them
+apart, so it alone wraps its part in ifnull. Conditions thus keep the shape that indexes on expressions serve.
 
 A float is bound as JSON and read by the same code as the stored ones: SQLite's conversion of decimals is not exact to
 the last bit, but the same digits always give the same number.
@@ -56,18 +56,26 @@ def match_query(words: tuple[str, ...], joint: str = " ") -> str:
     return joint.join(f'"{word}"' for word in words)
 
 
-def _sql(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
-    if isinstance(where, (Every, Some)):
-        parts = [_sql(part, parameters, indexed) for part in where.parts]
-        return _balanced(parts, " AND " if isinstance(where, Every) else " OR ") if parts else _constant(where)
+def _sql(where: Where, parameters: list[Any], indexed: Collection[str], negated: bool = False) -> str:
+    """Negations are pushed down to the leaves, and joints are chains: SQLite's parser has a stack of 100."""
     if isinstance(where, Not):
-        return f"(NOT ifnull({_sql(where.part, parameters, indexed)}, 0))"
+        return _sql(where.part, parameters, indexed, not negated)
+    if isinstance(where, (Every, Some)):
+        every = isinstance(where, Every) != negated
+        parts = [_sql(part, parameters, indexed, negated) for part in where.parts]
+        return f"({(' AND ' if every else ' OR ').join(parts)})" if parts else ("1" if every else "0")
+    leaf = _leaf(where, parameters, indexed)
+    return f"(NOT ifnull({leaf}, 0))" if negated else leaf
+
+
+def _leaf(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
     if isinstance(where, Contains):
         parameters.append(where.text)
         return "(instr(document, ?) > 0)"
     if isinstance(where, Match):
         parameters.append(match_query(where.words))
         return "(row IN (SELECT rowid FROM words WHERE words MATCH ?))"
+    assert isinstance(where, (Compare, OneOf, Exists))
     path = path_of(where.field)
     if isinstance(where, Exists):
         parameters.append(path)
@@ -95,15 +103,3 @@ def _comparison(where: Compare | OneOf, path: str, parameters: list[Any], indexe
         parameters.append(where.value)
     parameters.append(path)
     return f"({value} {test} AND json_type(metadata, ?) {_TYPES[where.kind]})"
-
-
-def _balanced(parts: list[str], joint: str) -> str:
-    """Joined as a balanced tree: a chain of a thousand would be deeper than SQLite allows."""
-    if len(parts) == 1:
-        return parts[0]
-    middle = len(parts) // 2
-    return f"({_balanced(parts[:middle], joint)}{joint}{_balanced(parts[middle:], joint)})"
-
-
-def _constant(where: Every | Some) -> str:
-    return "1" if isinstance(where, Every) else "0"
