@@ -46,6 +46,9 @@ using FastscanKernel = void (*)(const std::uint8_t* codes, const std::uint8_t* l
 // result says bounds[v] < threshold.
 using FastscanBoundKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add, const float* rescale, float scale, float offset, float threshold, float* bounds);
 
+// The same with factors in f16, 32 of add and then 32 of rescale, add times add_scale: bounds[v] = add_scale * add[v] + rescale[v] * (scale * sums[v] + offset).
+using FastscanHalvesKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale, float scale, float offset, float threshold, float* bounds);
+
 // The same where all vectors have the same factors, so that the bound is a sum: bit v of the result says sums[v] >= least.
 using FastscanAtLeastKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums);
 
@@ -133,6 +136,7 @@ using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, floa
     X(tile_f32, TileKernel)                   \
     X(fastscan, FastscanKernel)               \
     X(fastscan_bound, FastscanBoundKernel)    \
+    X(fastscan_halves, FastscanHalvesKernel)  \
     X(fastscan_at_least, FastscanAtLeastKernel) \
     X(dot_planes, PlanesKernel)               \
     X(popcount_planes, BitPlanesKernel)       \

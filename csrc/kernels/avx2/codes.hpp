@@ -89,6 +89,21 @@ std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut,
     return mask;
 }
 
+std::uint32_t fastscan_halves(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale,
+                              float scale, float offset, float threshold, float* bounds) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups);
+    const __m256 add_scale8 = _mm256_set1_ps(add_scale), scale8 = _mm256_set1_ps(scale), offset8 = _mm256_set1_ps(offset), limit8 = _mm256_set1_ps(threshold);
+    const auto halves = [&](int i) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(factors + 8 * i))); };
+    std::uint32_t mask = 0;
+    for (int i = 0; i < 4; ++i) {
+        const __m256 dot = _mm256_add_ps(_mm256_mul_ps(scale8, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(s.part[i]))), offset8);
+        const __m256 bound = _mm256_add_ps(_mm256_mul_ps(add_scale8, halves(i)), _mm256_mul_ps(halves(i + 4), dot));
+        _mm256_storeu_ps(bounds + 8 * i, bound);
+        mask |= static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(bound, limit8, _CMP_LT_OQ))) << (8 * i);
+    }
+    return mask;
+}
+
 // The three plane products below return int16 pair sums of 64 dims; |sum| <= 2 * 2 * 15 * 127 fits.
 inline __m256i plane4(const std::uint8_t* plane, const std::int8_t* query) {
     const __m256i nibble = _mm256_set1_epi8(15);
@@ -281,6 +296,7 @@ void quantize_u8(const float* x, std::size_t n, float factor, float top, std::ui
 inline void install_codes(KernelTable& table) {
     table.fastscan = fastscan;
     table.fastscan_bound = fastscan_bound;
+    table.fastscan_halves = fastscan_halves;
     table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes;
     table.popcount_planes = popcount_planes;

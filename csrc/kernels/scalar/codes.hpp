@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/scalar/distance.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::scalar {
@@ -39,6 +40,19 @@ std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut,
     for (std::size_t v = 0; v < 32; ++v) {
         const float dot = scale * static_cast<float>(sums[v]) + offset;
         bounds[v] = add[v] + rescale[v] * dot;
+        mask |= static_cast<std::uint32_t>(bounds[v] < threshold) << v;
+    }
+    return mask;
+}
+
+std::uint32_t fastscan_halves(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale,
+                              float scale, float offset, float threshold, float* bounds) {
+    std::uint16_t sums[32];
+    fastscan(codes, lut, groups, sums);
+    std::uint32_t mask = 0;
+    for (std::size_t v = 0; v < 32; ++v) {
+        const float dot = scale * static_cast<float>(sums[v]) + offset;
+        bounds[v] = add_scale * half_to_float(factors[v]) + half_to_float(factors[v + 32]) * dot;
         mask |= static_cast<std::uint32_t>(bounds[v] < threshold) << v;
     }
     return mask;
@@ -132,6 +146,7 @@ void quantize_u8(const float* x, std::size_t n, float factor, float top, std::ui
 inline void install_codes(KernelTable& table) {
     table.fastscan = fastscan;
     table.fastscan_bound = fastscan_bound;
+    table.fastscan_halves = fastscan_halves;
     table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes;
     table.popcount_planes = popcount_planes;

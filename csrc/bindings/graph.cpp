@@ -1,0 +1,223 @@
+// Binding of the graph walk and its builder. Python owns every array; these objects keep references to those they were bound to.
+#include <memory>
+#include <string>
+
+#include "base/gate.hpp"
+#include "bindings/exclusive.hpp"
+#include "bindings/query.hpp"
+#include "index/graph.hpp"
+#include "index/graph_build.hpp"
+
+namespace vsearch::bindings {
+namespace {
+
+constexpr std::size_t kShortGraph = 32;  // vertices: a microsecond or two
+
+class BoundGraph {
+public:
+    BoundGraph(const std::string& metric, const py::object& transform, const py::object& codec, const std::string& row_dtype, std::size_t degree)
+        : transform_(transform), codec_(codec), metric_(metric_from(metric)),
+          scan_(metric_, py::cast<const Transform&>(transform), py::cast<const Codec&>(codec), row_type_from(row_dtype), degree) {}
+
+    void bind_mean(const Array<float>& mean) {
+        require(mean.ndim() == 1 && rows_of(mean) == scan_.transform().padded(), "mean: wrong shape");
+        scan_.bind_mean(mean.data());
+    }
+
+    void bind(const Array<std::int64_t>& ids, const Array<std::uint8_t>& rows, const py::object& factors, const Array<std::uint8_t>& entries,
+              std::size_t entry_count, const py::object& lifts, float add_scale, float rescale_scale, float reach2, std::size_t n) {
+        require(rows.ndim() == 2 && columns_of(rows) == scan_.layout().bytes && rows_of(rows) >= n && rows_of(ids) >= n, "rows: wrong shape");
+        require(entries.ndim() == 2 && columns_of(entries) == scan_.layout().block.bytes && rows_of(entries) * kBlock >= entry_count, "entries: wrong shape");
+        GraphArrays a;
+        a.n = n;
+        a.ids = ids.data();
+        a.rows = rows.data();
+        if (scan_.rows().type == RowType::kInt8) {
+            const auto table = py::cast<Array<float>>(factors);
+            require(table.ndim() == 2 && rows_of(table) >= n && columns_of(table) == 2, "factors: wrong shape");
+            a.factors = table.data();
+        }
+        if (!lifts.is_none()) {
+            const auto table = py::cast<Array<float>>(lifts);
+            require(table.ndim() == 1 && rows_of(table) >= n, "lifts: wrong shape");
+            a.lifts = table.data();
+        }
+        a.entries = entries.data();
+        a.entry_count = entry_count;
+        a.scales = {add_scale, rescale_scale};
+        a.reach2 = reach2;
+        scan_.bind(a);
+        kept_ = py::make_tuple(ids, rows, factors, entries, lifts);
+    }
+
+    bool consistent() {
+        py::gil_scoped_release unlocked;
+        return scan_.consistent();
+    }
+
+    py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, std::size_t threads, const py::object& filter, std::size_t matches) {
+        const bool single = queries.ndim() == 1;
+        require(queries.ndim() == (single ? 1 : 2) && static_cast<std::size_t>(queries.shape(single ? 0 : 1)) == scan_.dim(), "queries: wrong shape");
+        require(k > 0 && most > 0, "k and most must be positive");
+        const std::size_t nq = single ? 1 : rows_of(queries);
+        GraphQuery options;
+        options.k = k;
+        options.effort = effort;
+        options.most = most;
+        Array<std::uint8_t> bitmap;
+        if (!filter.is_none()) {
+            bitmap = py::cast<Array<std::uint8_t>>(filter);
+            options.filter = bitmap.data();
+            options.matches = matches;
+        }
+        Answer answer(nq, k, single);
+        run_shared(gate_, is_short(nq), [&] {
+            require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (scan_.arrays().n + 7) / 8, "filter: wrong length");
+            scan_.search(queries.data(), nq, options, threads, answer.ids, answer.distances);
+        });
+        return answer.take();
+    }
+
+    // A search on one thread, or None where the arguments are not ready for it.
+    py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most) {
+        const ReadyQuery ready(query, k, scan_.dim(), metric_);
+        if (!ready.ready()) return py::none();
+        GraphQuery options;
+        options.k = ready.k();
+        options.effort = effort;
+        options.most = most;
+        Answer answer(1, options.k, true);
+        run_shared(gate_, is_short(1), [&] { scan_.search(ready.data(), 1, options, 1, answer.ids, answer.distances); });
+        return answer.take();
+    }
+
+    py::dict counters() const {
+        const GraphCounters c = scan_.counters();
+        py::dict out;
+        out["visited"] = c.visited;
+        out["entered"] = c.entered;
+        return out;
+    }
+
+    Gate& gate() { return gate_; }
+    GraphScan& scan() { return scan_; }
+
+private:
+    bool is_short(std::size_t nq) const { return scan_.arrays().n * nq <= kShortGraph; }
+
+    py::object transform_, codec_;  // kept alive for the scan
+    Metric metric_;
+    GraphScan scan_;
+    Gate gate_;
+    py::tuple kept_;
+};
+
+GraphQuery search_of(std::size_t k, float effort, std::size_t most) {
+    GraphQuery search;
+    search.k = k;
+    search.effort = effort;
+    search.most = most;
+    return search;
+}
+
+class BoundBuilder {
+public:
+    BoundBuilder(BoundGraph& graph, Array<std::uint8_t>& rows, const py::object& lifts, const py::object& transformed, float alpha, std::size_t threads)
+        : kept_(py::make_tuple(rows, lifts, transformed)) {
+        const std::size_t n = graph.scan().arrays().n;
+        require(rows.data() == graph.scan().arrays().rows, "rows must be those that the graph is bound to");
+        const float *lifted = nullptr, *given = nullptr;
+        if (!lifts.is_none()) lifted = py::cast<Array<float>>(lifts).data();
+        if (!transformed.is_none()) {
+            const auto table = py::cast<Array<float>>(transformed);
+            require(table.ndim() == 2 && rows_of(table) >= n && columns_of(table) == graph.scan().transform().padded(), "transformed: wrong shape");
+            given = table.data();
+        }
+        builder_ = std::make_unique<GraphBuilder>(graph.scan(), rows.mutable_data(), lifted, given, alpha, threads);
+        n_ = n;
+        block_bytes_ = graph.scan().layout().block.bytes;
+    }
+
+    void improve_near(std::size_t width, std::uint64_t seed) { builder_->improve_near(width, seed); }
+    void link_near(std::size_t first, std::size_t last) {
+        require(first <= last && last <= n_, "vertices out of range");
+        builder_->link_near(first, last);
+    }
+    void link_by_walks(std::size_t first, std::size_t last, std::size_t k, float effort, std::size_t most) {
+        require(first <= last && last <= n_ && k > 0, "vertices out of range");
+        builder_->link_by_walks(first, last, search_of(k, effort, most));
+    }
+    void reverse() { builder_->reverse(); }
+    void write(std::size_t first, std::size_t last) {
+        require(first <= last && last <= n_, "vertices out of range");
+        builder_->write(first, last);
+    }
+    void insert(std::size_t first, std::size_t count, std::size_t k, float effort, std::size_t most) {
+        require(first + count <= n_ && k > 0, "vertices out of range");
+        builder_->insert(first, count, search_of(k, effort, most));
+    }
+    void forget(const Array<std::uint8_t>& dead) {
+        require(dead.ndim() == 1 && rows_of(dead) >= (n_ + 7) / 8, "dead: wrong length");
+        const std::uint8_t* bits = dead.data();
+        py::gil_scoped_release unlocked;
+        builder_->forget(bits);
+    }
+    void rename(const Array<std::uint32_t>& renamed, std::size_t count) {
+        require(renamed.ndim() == 1 && rows_of(renamed) == n_ && count <= n_, "renamed: wrong length");
+        const std::uint32_t* to = renamed.data();
+        py::gil_scoped_release unlocked;
+        builder_->rename(to, count);
+    }
+    Array<std::uint8_t> entries(const Array<std::uint32_t>& slots) {
+        require(slots.ndim() == 1 && rows_of(slots) > 0, "entries: wrong shape");
+        Array<std::uint8_t> blocks({(rows_of(slots) + kBlock - 1) / kBlock, block_bytes_});
+        std::fill(blocks.mutable_data(), blocks.mutable_data() + blocks.size(), std::uint8_t{0});
+        builder_->write_entries(slots.data(), rows_of(slots), blocks.mutable_data());
+        return blocks;
+    }
+    Array<std::uint32_t> unreached() const {
+        const auto found = builder_->unreached();
+        Array<std::uint32_t> out(static_cast<py::ssize_t>(found.size()));
+        std::copy(found.begin(), found.end(), out.mutable_data());
+        return out;
+    }
+
+private:
+    py::tuple kept_;
+    std::unique_ptr<GraphBuilder> builder_;
+    std::size_t n_, block_bytes_;
+};
+
+}  // namespace
+
+void register_graph(py::module_& m) {
+    const auto unlocked = py::call_guard<py::gil_scoped_release>();
+    py::class_<BoundGraph>(m, "GraphScan")
+        .def(py::init<const std::string&, const py::object&, const py::object&, const std::string&, std::size_t>(), py::arg("metric"), py::arg("transform"),
+             py::arg("codec"), py::arg("row_dtype"), py::arg("degree"))
+        .def("bind_mean", &BoundGraph::bind_mean, py::arg("mean"))
+        .def("bind", &BoundGraph::bind, py::arg("ids"), py::arg("rows"), py::arg("factors"), py::arg("entries"), py::arg("entry_count"), py::arg("lifts"),
+             py::arg("add_scale"), py::arg("rescale_scale"), py::arg("reach2"), py::arg("n"))
+        .def("consistent", &BoundGraph::consistent)
+        .def("search", &BoundGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("threads"), py::arg("filter"), py::arg("matches"))
+        .def("try_search", &BoundGraph::try_search, py::arg("query"), py::arg("k"), py::arg("effort"), py::arg("most"))
+        .def("counters", &BoundGraph::counters)
+        .def_property_readonly("row_bytes", [](BoundGraph& graph) { return graph.scan().layout().bytes; })
+        .def_property_readonly("block_bytes", [](BoundGraph& graph) { return graph.scan().layout().block.bytes; })
+        .def("exclusive", [](BoundGraph& graph) { return Exclusive(graph.gate()); }, py::keep_alive<0, 1>());
+    py::class_<BoundBuilder>(m, "GraphBuilder")
+        .def(py::init<BoundGraph&, Array<std::uint8_t>&, const py::object&, const py::object&, float, std::size_t>(), py::arg("graph"), py::arg("rows"),
+             py::arg("lifts"), py::arg("transformed"), py::arg("alpha"), py::arg("threads"), py::keep_alive<1, 2>())
+        .def("improve_near", &BoundBuilder::improve_near, py::arg("width"), py::arg("seed"), unlocked)
+        .def("link_near", &BoundBuilder::link_near, py::arg("first"), py::arg("last"), unlocked)
+        .def("link_by_walks", &BoundBuilder::link_by_walks, py::arg("first"), py::arg("last"), py::arg("k"), py::arg("effort"), py::arg("most"), unlocked)
+        .def("reverse", &BoundBuilder::reverse, unlocked)
+        .def("write", &BoundBuilder::write, py::arg("first"), py::arg("last"), unlocked)
+        .def("insert", &BoundBuilder::insert, py::arg("first"), py::arg("count"), py::arg("k"), py::arg("effort"), py::arg("most"), unlocked)
+        .def("forget", &BoundBuilder::forget, py::arg("dead"))
+        .def("rename", &BoundBuilder::rename, py::arg("renamed"), py::arg("count"))
+        .def("entries", &BoundBuilder::entries, py::arg("slots"))
+        .def("unreached", &BoundBuilder::unreached);
+}
+
+}  // namespace vsearch::bindings

@@ -1,0 +1,245 @@
+#include "index/graph.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "base/pool.hpp"
+#include "index/filter.hpp"
+#include "kernels/table.hpp"
+
+namespace vsearch {
+namespace {
+
+constexpr std::size_t kStarts = 4;       // entry vertices that a walk begins with
+constexpr std::size_t kInterleaved = 4;  // walks of a batch that wait for memory at once
+
+std::size_t element_bytes(RowType type) { return type == RowType::kF32 ? 4 : type == RowType::kInt8 ? 1 : 2; }
+
+inline void prefetch_line(const void* p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p);
+#else
+    (void)p;
+#endif
+}
+
+}  // namespace
+
+GraphScan::GraphScan(Metric metric, const Transform& transform, const Codec& codec, RowType row_type, std::size_t degree)
+    : metric_(metric), transform_(transform), codec_(codec), dim_(transform.dim() - (metric == Metric::kInnerProduct ? 1 : 0)),
+      layout_(codec.shape().symbols, codec.shape().shifted ? 3 : 2, degree, dim_ * element_bytes(row_type)) {
+    if (codec.shape().dim != transform.padded()) throw std::invalid_argument("the codec is not of the transform's dimension");
+    if (degree == 0 || degree % kBlock != 0) throw std::invalid_argument("the degree must be a multiple of 32");
+    rows_.type = row_type;
+    rows_.dim = dim_;
+    rows_.stride = layout_.bytes;
+}
+
+GraphScan::~GraphScan() = default;
+
+void GraphScan::bind_mean(const float* transformed_mean) { mean_.assign(transformed_mean, transformed_mean + transform_.padded()); }
+
+void GraphScan::bind(const GraphArrays& arrays) {
+    arrays_ = arrays;
+    rows_.data = arrays.rows;
+    rows_.factors = arrays.factors;
+}
+
+std::unique_ptr<GraphScan::Walk> GraphScan::borrow() {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (!idle_.empty()) {
+            auto walk = std::move(idle_.back());
+            idle_.pop_back();
+            return walk;
+        }
+    }
+    auto fresh = std::make_unique<Walk>();
+    fresh->query = codec_.make_query();
+    return fresh;
+}
+
+void GraphScan::give_back(std::unique_ptr<Walk> walk) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    counters_.visited += walk->counters.visited;
+    counters_.entered += walk->counters.entered;
+    walk->counters = {};
+    idle_.push_back(std::move(walk));
+}
+
+inline void GraphScan::prefetch(std::uint32_t slot) const {
+    const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
+    for (std::size_t at = 0; at < layout_.bytes; at += 64) prefetch_line(row + at);
+}
+
+// Estimates of a block's 32 vertices, without what depends on the vector they were coded against; bit v says that the v-th is below `limit`.
+inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit, Walk& w, float* estimates) const {
+    const KernelTable& kernel = kernels();
+    const PreparedQuery& query = *w.query;
+    const BlockLayout& layout = layout_.block;
+    const FactorScales& scales = arrays_.scales;
+    if (layout.columns == 2)
+        return kernel.fastscan_halves(layout.codes(block), query.lut(), layout.symbols, reinterpret_cast<const std::uint16_t*>(layout.column(block, 0)), scales.add,
+                                      scales.rescale * query.scale(), scales.rescale * query.offset(), limit, estimates);
+    kernel.widen_f16(layout.column(block, 0), kBlock, scales.add, w.add);
+    kernel.widen_f16(layout.column(block, 1), kBlock, scales.rescale, w.rescale);
+    kernel.widen_f16(layout.column(block, 2), kBlock, scales.rescale * query.sum(), estimates);  // a grid that is not centred on zero
+    for (std::size_t v = 0; v < kBlock; ++v) w.add[v] += estimates[v];
+    return kernel.fastscan_bound(layout.codes(block), query.lut(), layout.symbols, w.add, w.rescale, query.scale(), query.offset(), limit, estimates);
+}
+
+// Puts what a block says of its 32 vertices into the pool; `base` is the squared distance of the query to what they were coded against.
+inline void GraphScan::enter(const std::uint8_t* block, float base, Walk& w) const {
+    std::uint32_t mask = estimate(block, w.limit - base, w, w.bound);
+    const std::uint32_t* slots = layout_.block.slot(block);
+    w.pool.reserve(kBlock);
+    for (; mask != 0; mask &= mask - 1) {
+        const unsigned lane = lowest_bit64(mask);
+        if (w.visited.contains(slots[lane])) continue;
+        w.pool.put(w.bound[lane] + base, slots[lane]);
+        ++w.counters.entered;
+    }
+}
+
+// `lift` is the query's own further coordinate under ip: 0, but for a stored vector that the builder looks for.
+void GraphScan::begin(const float* query, float lift, const GraphQuery& options, Walk& w) const {
+    const std::size_t d = transform_.padded();
+    w.rotated.resize(d);
+    float norm2 = 0;
+    if (metric_ == Metric::kInnerProduct) {
+        w.lifted.resize(dim_ + 1);
+        std::copy(query, query + dim_, w.lifted.data());
+        w.lifted[dim_] = lift;
+        kernels().dot_f32(w.lifted.data(), w.lifted.data(), 0, nullptr, 1, dim_ + 1, &norm2);
+        transform_.apply_query(w.lifted.data(), w.rotated.data());
+    } else {
+        transform_.apply_query(query, w.rotated.data());
+    }
+    for (std::size_t j = 0; j < d; ++j) w.rotated[j] -= mean_[j];
+    w.query->prepare(w.rotated.data());
+    w.lift = lift;
+    w.visits = 0;
+    w.most = options.most;
+    if (options.filter != nullptr) w.most = static_cast<std::size_t>(static_cast<double>(options.most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
+    w.pending = CandidatePool::kNone;
+    w.limit = std::numeric_limits<float>::infinity();
+    w.scorer.prepare(rows_, metric_, query);
+    w.scale = metric_ == Metric::kL2 ? 1.0f : 2.0f;
+    w.shift = metric_ == Metric::kInnerProduct ? norm2 + arrays_.reach2 : 0.0f;
+    w.least = metric_ == Metric::kInnerProduct ? w.shift - 2.0f * std::sqrt(norm2 * arrays_.reach2) : 0.0f;
+    w.best.reset(options.k, arrays_.ids);
+    w.pool.reset();
+    w.visited.reset(arrays_.n);
+
+    // The nearest few of the entry vertices.
+    const std::size_t blocks = (arrays_.entry_count + kBlock - 1) / kBlock;
+    kernels().dot_f32(w.rotated.data(), w.rotated.data(), 0, nullptr, 1, d, &norm2);
+    if (blocks == 1) return enter(arrays_.entries, norm2, w);
+    w.estimates.resize(blocks * kBlock);
+    for (std::size_t b = 0; b < blocks; ++b) estimate(arrays_.entries + b * layout_.block.bytes, 0.0f, w, w.estimates.data() + b * kBlock);
+    for (std::size_t i = 0; i < kStarts; ++i) {
+        const std::size_t at = kernels().argmin_f32(w.estimates.data(), blocks * kBlock);
+        const std::uint32_t slot = layout_.block.slot(arrays_.entries + at / kBlock * layout_.block.bytes)[at % kBlock];
+        w.pool.put(w.estimates[at] + norm2, slot);
+        w.estimates[at] = std::numeric_limits<float>::infinity();
+    }
+}
+
+// Takes the nearest candidate that was not visited yet out of the pool and starts fetching its row; kNone where none is left.
+inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
+    for (;;) {
+        float distance = 0;
+        const std::uint32_t slot = w.pool.nearest(&distance);
+        if (slot == CandidatePool::kNone || !(distance < w.limit)) return CandidatePool::kNone;
+        w.pool.take();
+        if (w.visited.contains(slot)) continue;
+        w.visited.insert(slot);
+        prefetch(slot);
+        return slot;
+    }
+}
+
+// Visits the vertex that was fetched during the last step while the next one is on its way; false where none is left. The next one is
+// chosen without knowing this one's neighbours. That costs a few visits more, but no visit waits for memory.
+inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const {
+    const std::uint32_t slot = w.pending;
+    w.pending = fetch_next(w);
+    if (slot == CandidatePool::kNone) return w.pending != CandidatePool::kNone;
+    if (w.visits >= w.most) return false;
+    ++w.visits;
+    float score = 0;
+    w.scorer.score(rows_, &slot, 1, &score);
+    if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
+    float base = w.shift + w.scale * score;
+    if (w.lift != 0.0f) base -= 2.0f * w.lift * arrays_.lifts[slot];
+    if (visited != nullptr) visited->push_back({base, slot});
+    w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
+    w.pool.tidy(w.limit);
+    const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
+    for (std::size_t b = 0; b < layout_.blocks; ++b) enter(layout_.block_of(row, b), base, w);
+    return true;
+}
+
+void GraphScan::search(const float* queries, std::size_t nq, const GraphQuery& options, std::size_t threads, std::int64_t* ids, float* distances) {
+    threads = std::max<std::size_t>(1, std::min(threads, nq));
+    std::vector<std::unique_ptr<Walk>> walks;
+    for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
+    parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
+        Walk& w = *walks[worker];
+        if (options.filter != nullptr && matches_are_few(options)) {
+            scan_matches(queries + i * dim_, options, w);
+        } else {
+            begin(queries + i * dim_, 0.0f, options, w);
+            while (step(options, w, nullptr)) {
+            }
+        }
+        w.counters.visited += w.visits;
+        w.best.sort_into(ids + i * options.k, distances + i * options.k);
+    });
+    for (auto& walk : walks) give_back(std::move(walk));
+}
+
+// A walk that wants `most` visits meets about one match in n / matches, so it has to make that many times more of them; scoring a match
+// directly costs about a third of a visit.
+bool GraphScan::matches_are_few(const GraphQuery& options) const {
+    const double n = static_cast<double>(arrays_.n), matches = static_cast<double>(options.matches);
+    return matches <= static_cast<double>(options.k) || matches * matches <= 3 * static_cast<double>(options.most) * n;
+}
+
+void GraphScan::scan_matches(const float* query, const GraphQuery& options, Walk& w) const {
+    w.visits = 0;
+    w.best.reset(options.k, arrays_.ids);
+    w.scorer.prepare(rows_, metric_, query);
+    std::uint32_t slots[kBlock];
+    float scores[kBlock];
+    std::size_t waiting = 0;
+    const auto score = [&] {
+        w.scorer.score(rows_, slots, waiting, scores);
+        for (std::size_t i = 0; i < waiting; ++i) w.best.push(scores[i], slots[i]);
+        waiting = 0;
+    };
+    each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
+        slots[waiting++] = slot;
+        if (waiting == kBlock) score();
+    });
+    if (waiting > 0) score();
+}
+
+void GraphScan::collect(const float* query, const GraphQuery& options, Walk& w, std::vector<Edge>& visited) {
+    visited.clear();
+    begin(query, metric_ == Metric::kInnerProduct ? query[dim_] : 0.0f, options, w);
+    while (step(options, w, &visited)) {
+    }
+}
+
+bool GraphScan::consistent() const {
+    for (std::size_t v = 0; v < arrays_.n; ++v)
+        for (std::size_t i = 0; i < layout_.degree; ++i)
+            if (layout_.neighbour(arrays_.rows + v * layout_.bytes, i) >= arrays_.n) return false;
+    for (std::size_t i = 0; i < round_up(arrays_.entry_count, kBlock); ++i)
+        if (layout_.block.slot(arrays_.entries + i / kBlock * layout_.block.bytes)[i % kBlock] >= arrays_.n) return false;
+    return true;
+}
+
+}  // namespace vsearch

@@ -1,0 +1,131 @@
+// The graph walk: from a few entry vertices towards the query, one row (graph_layout.hpp) a step.
+//
+//   1. rotate the query and build its tables once; estimate the entry vertices, whose codes are relative to the mean
+//   2. visit the nearest candidate: its exact distance from the stored vector is at once the result's and the base of the estimates
+//      of its neighbours, 32 in one pass over a block
+//   3. neighbours nearer than the pool's worst enter it; stop when all of the pool is visited
+//
+// Inside the walk distances are squared Euclidean ones. Under cosine vectors have length 1 and |q - x|^2 = 2 (1 - <q, x>). Under ip they
+// have one more coordinate, lift = sqrt(M^2 - |x|^2), which queries have as 0: |q - x|^2 = |q|^2 + M^2 - 2 <q, x>, so that the nearest has
+// the largest inner product and a graph finds it. The lift is not stored, for the distance to a query does not need it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/topk.hpp"
+#include "index/candidate_pool.hpp"
+#include "index/graph_layout.hpp"
+#include "index/rows.hpp"
+#include "quantize/codec.hpp"
+#include "quantize/transform.hpp"
+
+namespace vsearch {
+
+struct GraphArrays {
+    std::size_t n = 0;
+    const std::int64_t* ids = nullptr;      // n
+    const std::uint8_t* rows = nullptr;     // n x layout.bytes
+    const float* factors = nullptr;         // of int8 vectors
+    const std::uint8_t* entries = nullptr;  // blocks of entry vertices, relative to the mean
+    std::size_t entry_count = 0;
+    FactorScales scales;
+    const float* lifts = nullptr;  // ip: n, for the builder alone
+    float reach2 = 0;              // ip: M^2
+};
+
+struct GraphQuery {
+    std::size_t k = 10;
+    float effort = 1;                       // candidates are visited up to this times the squared distance of the k-th best
+    std::size_t most = 100;                 // visits
+    const std::uint8_t* filter = nullptr;   // packed bitmap by slot, or null
+    std::size_t matches = 0;
+};
+
+struct GraphCounters {
+    std::uint64_t visited = 0, entered = 0;
+};
+
+// A vertex and its squared distance to something.
+struct Edge {
+    float distance;
+    std::uint32_t slot;
+};
+
+// What one walk needs, kept between queries so that a search allocates nothing.
+struct GraphWalk {
+    AlignedArray<float> lifted, rotated;
+    std::unique_ptr<PreparedQuery> query;
+    RowScorer scorer;
+    TopK best;
+    CandidatePool pool;
+    VisitedSet visited;
+    AlignedArray<float> estimates;  // of the entry vertices
+    float shift = 0, scale = 1;     // squared distance = shift + scale * score
+    float lift = 0;
+    float least = 0;        // the smallest squared distance there could be, 0 but under ip
+    std::size_t visits = 0, most = 0;
+    std::uint32_t pending = 0;  // whose row is being fetched
+    float limit = 0;  // squared distance from which candidates are not looked at
+    GraphCounters counters;
+    alignas(kAlignment) float add[kBlock], rescale[kBlock], bound[kBlock];
+};
+
+class GraphScan {
+public:
+    // Transform and codec must outlive the scan. `dim` is that of stored vectors, one less than the transform's under ip.
+    GraphScan(Metric metric, const Transform& transform, const Codec& codec, RowType row_type, std::size_t degree);
+    ~GraphScan();
+
+    void bind_mean(const float* transformed_mean);
+    void bind(const GraphArrays& arrays);
+
+    void search(const float* queries, std::size_t nq, const GraphQuery& options, std::size_t threads, std::int64_t* ids, float* distances);
+
+    // Whether every slot that a walk follows is in range.
+    bool consistent() const;
+
+    using Walk = GraphWalk;
+    std::unique_ptr<Walk> borrow();
+    void give_back(std::unique_ptr<Walk> walk);
+
+    // For the builder: all vertices that a search for `query` (dim() floats and, under ip, its lift) visits, with squared distances.
+    void collect(const float* query, const GraphQuery& options, Walk& walk, std::vector<Edge>& visited);
+
+    std::size_t dim() const { return dim_; }
+    Metric metric() const { return metric_; }
+    const Transform& transform() const { return transform_; }
+    const Codec& codec() const { return codec_; }
+    const GraphLayout& layout() const { return layout_; }
+    const GraphArrays& arrays() const { return arrays_; }
+    const Rows& rows() const { return rows_; }
+    const std::vector<float>& mean() const { return mean_; }
+    GraphCounters counters() const { return counters_; }
+
+private:
+    void begin(const float* query, float lift, const GraphQuery& options, Walk& w) const;
+    bool matches_are_few(const GraphQuery& options) const;
+    void scan_matches(const float* query, const GraphQuery& options, Walk& w) const;
+    bool step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const;
+    void enter(const std::uint8_t* block, float base, Walk& w) const;
+    std::uint32_t estimate(const std::uint8_t* block, float limit, Walk& w, float* estimates) const;
+    std::uint32_t fetch_next(Walk& w) const;
+    void prefetch(std::uint32_t slot) const;
+
+    Metric metric_;
+    const Transform& transform_;
+    const Codec& codec_;
+    std::size_t dim_;
+    GraphLayout layout_;
+    Rows rows_;  // the stored vectors, in their places in the rows
+    std::vector<float> mean_;
+    GraphArrays arrays_;
+    std::mutex mutex_;  // of the two below
+    std::vector<std::unique_ptr<Walk>> idle_;
+    GraphCounters counters_;
+};
+
+}  // namespace vsearch
