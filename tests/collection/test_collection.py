@@ -187,7 +187,7 @@ def bad_calls() -> list[tuple[str, Any, type[Exception], str]]:
         ("dim", lambda box: box.add([8], np.ones((1, 5))), vs.DimensionError, "d=4"),
         ("NaN", lambda box: box.add([8], np.full((1, 4), np.nan)), vs.ParameterError, "must be finite"),
         ("no vectors", lambda box: box.add([8]), vs.ParameterError, "`vectors` must be given"),
-        ("texts", lambda box: box.add([8], one, ["a", "b"]), vs.DimensionError, "`documents` must have one text"),
+        ("texts", lambda box: box.add([8], one, ["a", "b"]), vs.DimensionError, "`documents` must have 1 texts"),
         ("text type", lambda box: box.add([8], one, [5]), vs.DTypeError, "row 0 is 5"),
         ("one text", lambda box: box.add([8], one, "text"), vs.DTypeError, "`documents` must be a list"),
         ("surrogate", lambda box: box.add([8], one, ["\ud800"]), vs.ParameterError, "lone surrogate"),

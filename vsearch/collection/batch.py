@@ -65,19 +65,19 @@ def check_ids(ids: Any, name: str = "ids") -> list[Id]:
     return listed
 
 
-def check_documents(documents: Any, n: int) -> list[str | None] | None:
+def check_documents(documents: Any, n: int, name: str = "documents") -> list[str | None] | None:
     """Documents as a list of str and None."""
     if documents is None:
         return None
-    listed = list(_sequence("documents", documents))
+    listed = list(_sequence(name, documents))
     if len(listed) != n:
-        raise DimensionError(f"`documents` must have one text per id, {n}; got {len(listed)}.")
+        raise DimensionError(f"`{name}` must have {n} texts, one for each; got {len(listed)}.")
     if not set(map(type, listed)) <= {str, type(None)}:
         for row, text in enumerate(listed):
             if text is not None and not isinstance(text, str):
-                raise DTypeError(f"`documents` must be a str or None each; row {row} is {_show(text)}.")
+                raise DTypeError(f"`{name}` must be a str or None each; row {row} is {_show(text)}.")
         listed = [None if text is None else str(text) for text in listed]
-    _encodable("documents", (text for text in listed if text is not None))
+    _encodable(name, (text for text in listed if text is not None))
     return listed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from vsearch._validate import _show
 from vsearch.collection.batch import Id, from_json
 from vsearch.collection.rows import INCLUDE, Record, columns_of, records
+from vsearch.collection.search import Found
 from vsearch.collection.where import Where
 from vsearch.collection.where_sql import condition
 from vsearch.errors import ParameterError
@@ -67,27 +69,28 @@ def in_order(found: list[tuple[int, Record]], ids: Sequence[Id]) -> list[Record]
     return [by_id[id] for id in ids if id in by_id]
 
 
-def hits(
-    connection: sqlite3.Connection, rows: np.ndarray, distances: np.ndarray, include: tuple[str, ...], dim: int | None
-) -> list[list[Record]]:
-    """The records of an answer (nq, k), row -1 where there is none."""
-    wanted = rows[rows >= 0].tolist()
-    if len(rows) > 1:
-        wanted = list(set(wanted))
+def hits(connection: sqlite3.Connection, answers: list[Found], include: tuple[str, ...]) -> list[list[Record]]:
+    """The records of some answers."""
+    wanted = answers[0].rows if len(answers) == 1 else list({row for answer in answers for row in answer.rows})
+    query = columns_of(include)
     if len(wanted) <= FEW:
-        clause, parameters = f" WHERE row IN ({','.join('?' * len(wanted))})", wanted
+        cursor = connection.execute(f"{query} WHERE row IN ({','.join('?' * len(wanted))})", wanted)
     else:
-        clause, parameters = " WHERE row IN (SELECT value FROM json_each(?))", [json.dumps(wanted)]
-    known = {found[0]: found for found in connection.execute(columns_of(include) + clause, parameters)}
+        cursor = connection.execute(f"{query} WHERE row IN (SELECT value FROM json_each(?))", (json.dumps(wanted),))
+    known = {found[0]: found for found in cursor}
     return [
-        [_hit(known[row], distance) for row, distance in zip(near, far) if row >= 0]
-        for near, far in zip(rows.tolist(), distances.tolist())
+        [
+            _hit(known[row], distance, score)
+            for row, distance, score in zip(answer.rows, answer.distances, answer.scores or itertools.repeat(None))
+        ]
+        for answer in answers
     ]
 
 
-def _hit(found: tuple[Any, ...], distance: float) -> Record:
-    _, id, document, metadata, vector = found
-    return Record(id, document, from_json(metadata), None if vector is None else np.frombuffer(vector, "<f4"), distance)
+def _hit(found: tuple[Any, ...], distance: float, score: float | None) -> Record:
+    _, id, document, metadata, raw = found
+    vector = None if raw is None else np.frombuffer(raw, "<f4")
+    return Record(id, document, from_json(metadata), vector, distance, score)
 
 
 def _clauses(ids: Sequence[Id] | None, where: Where | None) -> tuple[str, list[Any]]:

@@ -133,6 +133,14 @@ def read_vectors(
     return rows, vectors
 
 
+def vectors_of(connection: sqlite3.Connection, rows: Sequence[int], dim: int) -> np.ndarray:
+    """Vectors of rows that are there, float32 (n, dim), in this order."""
+    query = "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?))"
+    found = dict(connection.execute(query, (json.dumps(list(rows)),)))
+    raw = b"".join(_whole(found.get(row, b""), dim) for row in rows)
+    return np.frombuffer(raw, "<f4").reshape(-1, dim).astype(np.float32)
+
+
 def read_rows(cursor: Iterable[tuple[int]]) -> np.ndarray:
     """A SELECT of one column of ints as an array."""
     return np.fromiter((value for (value,) in cursor), np.int64)

@@ -47,12 +47,11 @@ def change(connection: sqlite3.Connection, state: State, batch: Batch) -> Change
     ordered = [old[id] for id in batch.ids]
     vectors, documents, metadata = batch.vectors, batch.documents, batch.metadata
     if vectors is None:
-        blobs = _column(connection, "vectors", "vector", ordered)
-        vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), -1).astype(np.float32)
+        vectors = rows.vectors_of(connection, ordered, state.dim or 0)
     if documents is None:
-        documents = _column(connection, "documents", "document", ordered)
+        documents = _column(connection, "document", ordered)
     if metadata is None:
-        metadata = _column(connection, "documents", "metadata", ordered)
+        metadata = _column(connection, "metadata", ordered)
     rows.delete(connection, ordered, state.version + 1)
     rows.insert(connection, state.next_row, batch.ids, vectors, documents, metadata)
     return Change(np.array(ordered, np.int64), vectors)
@@ -69,7 +68,7 @@ def delete(
     return Change(np.array(chosen, np.int64), np.empty((0, state.dim or 0), np.float32))
 
 
-def _column(connection: sqlite3.Connection, table: str, column: str, ordered: list[int]) -> list[Any]:
-    query = f"SELECT row, {column} FROM {table} WHERE row IN (SELECT value FROM json_each(?))"
+def _column(connection: sqlite3.Connection, column: str, ordered: list[int]) -> list[Any]:
+    query = f"SELECT row, {column} FROM documents WHERE row IN (SELECT value FROM json_each(?))"
     found = dict(connection.execute(query, (json.dumps(ordered),)))
     return [found[row] for row in ordered]
