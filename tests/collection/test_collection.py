@@ -289,3 +289,35 @@ def test_the_full_text_stays_in_step(box: vs.Collection, tmp_path: Path) -> None
     connection.execute("INSERT INTO words(words, rank) VALUES ('integrity-check', 1)")
     connection.close()
     assert [record.id for record in box.get(where_document={"$match": "text"})] == [0, 4, 5]
+
+
+def test_records_without_vectors_are_found_otherwise(box: vs.Collection, tmp_path: Path) -> None:
+    fill(box, 3)
+    box.add(["x", "y", "z"], [None, [9, 9, 9, 9], None], ["bare one", "vector", "bare two"])
+    assert [hit.id for hit in box.query(np.zeros(4))] == [0, 1, 2, "y"]
+    assert [record.vector is None for record in box.get(["x", "y"], include=("vectors",))] == [True, False]
+    assert [record.id for record in box.get(where_document={"$match": "bare"})] == ["x", "z"]
+    hits = box.query(np.zeros(4), text="bare", hybrid=0.5)
+    assert [hit.id for hit in hits][:3] == [0, "x", "z"]
+    assert hits[1].distance == np.inf
+    assert {hit.id for hit in box.query(np.zeros(4), text="bare", diversity=0.5)} == {0, 1, 2, "y"}
+    box.update(["x"], documents=["still bare"])
+    box.update(["y", "z"], [None, [0, 0, 0, 0.5]])
+    assert [hit.id for hit in box.query(np.zeros(4))] == [0, "z", 1, 2]
+    assert box.delete(["x", "y"]) == 2
+    box.close()
+    with vs.Collection.open(tmp_path / "box") as again:
+        assert [hit.id for hit in again.query(np.zeros(4))] == [0, "z", 1, 2]
+        again.upsert([0, "z"], [None, None])
+        assert [hit.id for hit in again.query(np.zeros(4))] == [1, 2]
+        assert len(again) == 4
+
+
+def test_a_collection_without_any_vector(box: vs.Collection) -> None:
+    box.add([1, 2], [None, None], ["red sea", "blue"])
+    assert box.dim is None
+    assert box.query([1.0, 2.0], text="sea")[0].id == 1
+    box.update([2], documents=["green"])
+    box.add([3], [[1, 2]])
+    assert box.dim == 2
+    assert [hit.id for hit in box.query([1.0, 2.0])] == [3]

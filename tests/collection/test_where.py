@@ -80,7 +80,7 @@ def database(metadata: list[dict[str, Any]], documents: list[str | None] | None 
     schema.create(connection, "l2", 1)
     n = len(metadata)
     batch = check_batch(list(range(n)), np.zeros((n, 1)), documents, metadata, dim=1, metric="l2", embedding=None)
-    rows.insert(connection, 0, batch.ids, np.zeros((n, 1), np.float32), batch.documents, batch.metadata)
+    rows.insert(connection, 0, *batch)
     return connection
 
 

@@ -25,6 +25,8 @@ class Batch(NamedTuple):
 
     ids: list[Id]
     vectors: np.ndarray | None
+    places: Sequence[int]
+    """Positions of the ids that ``vectors`` belong to; the others have none."""
     documents: list[str | None] | None
     metadata: list[str | None] | None
     """JSON text, None for an empty dict."""
@@ -41,9 +43,15 @@ def check_batch(
         if None in documents:
             raise ParameterError("`documents` must have a text for every id where vectors are to be made from them.")
         vectors = embedding([text for text in documents if text is not None])
+    places: Sequence[int] = range(len(ids))
+    if isinstance(vectors, (list, tuple)) and any(vector is None for vector in vectors):
+        if len(vectors) != len(ids):
+            raise DimensionError(f"`vectors` must have {len(ids)} rows, one for each; got {len(vectors)}.")
+        places = [place for place, vector in enumerate(vectors) if vector is not None]
+        vectors = [vectors[place] for place in places] if places else np.empty((0, dim or 1))
     if vectors is not None:
-        vectors = check_rows(vectors, len(ids), dim, metric)
-    return Batch(ids, vectors, documents, texts)
+        vectors = check_rows(vectors, len(places), dim, metric)
+    return Batch(ids, vectors, places, documents, texts)
 
 
 def check_ids(ids: Any, name: str = "ids") -> list[Id]:

@@ -134,7 +134,8 @@ class Collection(Readable):
         ids : list of int or str, optional
             Unique and not in the collection; 1 and "1" are two ids. By default random strings.
         vectors : array-like of shape (n, d), optional
-            Made by `embedding` from the documents where they are not given.
+            Made by `embedding` from the documents where they are not given. A list may hold None for records that have
+            no vector: these are found by id, filter and words only.
         documents : list of str or None, optional
         metadata : list of dict, optional
             Keys are str; values are str, numbers, booleans, None, and lists and dicts of these.
@@ -221,7 +222,7 @@ class Collection(Readable):
         wanted = None if ids is None else check_ids(ids)
         tree = parse(where, where_document)
         change = self._write(lambda connection, state: writing.delete(connection, state, wanted, tree))
-        return 0 if change is None else len(change.removed)
+        return 0 if change is None else change.deleted
 
     def _checked(self, ids: Any, vectors: Any, documents: Any, metadata: Any) -> Batch:
         self._session.check_open()

@@ -7,8 +7,8 @@ New rows go to the last part, which is exact, so that a write never waits for an
 part and keeps the best. The background (`upkeep`) replaces the leading flat part by an approximate index, or moves its
 rows into the one that is there.
 
-Invariants: (1) ranges of parts follow each other without gaps, and a part holds exactly the rows of its range that are
-in the collection at `version`; (2) only the last part grows by writing; (3) `version` and parts change under the
+Invariants: (1) ranges of parts follow each other without gaps, and a part holds exactly the rows of its range that
+have a vector at `version`; (2) only the last part grows by writing; (3) `version` and parts change under the
 exclusive lock of the collection, searches run under the shared one.
 """
 

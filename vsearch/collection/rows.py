@@ -55,10 +55,11 @@ def insert(
     first: int,
     ids: Sequence[Id],
     vectors: np.ndarray,
+    places: Sequence[int],
     documents: Sequence[str | None] | None,
     metadata: Sequence[str | None] | None,
 ) -> None:
-    """Write rows ``first``, ``first`` + 1, ... in the transaction of the caller."""
+    """Write rows ``first``, ``first`` + 1, ...; ``places`` are the positions of ids that have ``vectors``."""
     n = len(ids)
     rows = range(first, first + n)
     nothing = [None] * n
@@ -66,25 +67,26 @@ def insert(
         "INSERT INTO documents VALUES (?, ?, ?, ?)", zip(rows, ids, documents or nothing, metadata or nothing)
     )
     raw = vectors.astype("<f4", copy=False).tobytes()
-    size = len(raw) // max(n, 1)
-    connection.executemany(
-        "INSERT INTO vectors VALUES (?, ?)", ((row, raw[i * size : (i + 1) * size]) for i, row in enumerate(rows))
-    )
+    size = 4 * vectors.shape[1]
+    blobs = ((first + place, raw[i * size : (i + 1) * size]) for i, place in enumerate(places))
+    connection.executemany("INSERT INTO vectors VALUES (?, ?)", blobs)
     connection.execute(
         "INSERT INTO words(rowid, document) SELECT row, document FROM documents WHERE row >= ?", (first,)
     )
 
 
-def delete(connection: sqlite3.Connection, rows: Sequence[int], version: int) -> None:
-    """Take rows out, and leave word of it for snapshots and readers."""
+def delete(connection: sqlite3.Connection, rows: Sequence[int], version: int) -> np.ndarray:
+    """Take rows out, leave word of it for readers, and return those that had vectors."""
     chosen = "WHERE row IN (SELECT value FROM json_each(?))"
     wanted = json.dumps(list(rows))
+    held = read_rows(connection.execute(f"SELECT row FROM vectors {chosen}", (wanted,)))
+    connection.execute(f"INSERT INTO removed SELECT row, ? FROM vectors {chosen}", (version, wanted))
     connection.execute(
         f"INSERT INTO words(words, rowid, document) SELECT 'delete', row, document FROM documents {chosen}", (wanted,)
     )
     connection.execute(f"DELETE FROM documents {chosen}", (wanted,))
     connection.execute(f"DELETE FROM vectors {chosen}", (wanted,))
-    connection.execute("INSERT INTO removed SELECT value, ? FROM json_each(?)", (version, wanted))
+    return held
 
 
 def rows_of(connection: sqlite3.Connection, ids: Sequence[Id]) -> dict[Id, int]:
@@ -100,7 +102,7 @@ def columns_of(include: Iterable[str]) -> str:
     include = tuple(include)
     documents, metadata, vectors = (name in include for name in INCLUDE)
     columns = f"row, id, {'document' if documents else 'NULL'}, {'metadata' if metadata else 'NULL'}"
-    source = "documents JOIN vectors USING (row)" if vectors else "documents"
+    source = "documents LEFT JOIN vectors USING (row)" if vectors else "documents"
     return f"SELECT {columns}, {'vector' if vectors else 'NULL'} FROM {source}"
 
 
@@ -133,12 +135,13 @@ def read_vectors(
     return rows, vectors
 
 
-def vectors_of(connection: sqlite3.Connection, rows: Sequence[int], dim: int) -> np.ndarray:
-    """Vectors of rows that are there, float32 (n, dim), in this order."""
+def vectors_of(connection: sqlite3.Connection, rows: Sequence[int], dim: int) -> tuple[np.ndarray, list[int]]:
+    """Vectors of those rows that have one, float32 (m, dim), and the positions of these rows."""
     query = "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?))"
     found = dict(connection.execute(query, (json.dumps(list(rows)),)))
-    raw = b"".join(_whole(found.get(row, b""), dim) for row in rows)
-    return np.frombuffer(raw, "<f4").reshape(-1, dim).astype(np.float32)
+    places = [place for place, row in enumerate(rows) if row in found]
+    raw = b"".join(_whole(found[rows[place]], dim) for place in places)
+    return np.frombuffer(raw, "<f4").reshape(len(places), dim).astype(np.float32), places
 
 
 def read_rows(cursor: Iterable[tuple[int]]) -> np.ndarray:

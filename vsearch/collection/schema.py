@@ -7,8 +7,9 @@
     state       one record                               version, next row, metric, dimension, snapshot
 
 Invariants: (1) a row number is given once and never again, and a row never changes: what is updated gets a new row;
-(2) `state.version` grows by one with every transaction that changes documents, in that transaction; (3) `documents`,
-`vectors` and `words` hold the same rows; (4) a row that went after `state.log_start` is in `removed`.
+(2) `state.version` grows by one with every transaction that changes documents, in that transaction; (3) `words` holds
+the rows of `documents`, `vectors` those of them that have one; (4) a row that had a vector and went after
+`state.log_start` is in `removed`.
 """
 
 from __future__ import annotations

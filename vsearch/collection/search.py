@@ -59,7 +59,9 @@ def search(
         if texts is not None:
             near, far, scores = _fused(connection, Q[i], texts[i], near, pool, wish, matches, memory.metric)
         if wish.diversity and len(near):
-            vectors = vectors_of(connection, near.tolist(), len(Q[i]))
+            vectors, places = vectors_of(connection, near.tolist(), len(Q[i]))
+            near, far, scores = near[places], far[places], None if scores is None else scores[places]
+        if wish.diversity and len(near):
             order = diversity.rerank(vectors, far, scores, wish.k, wish.diversity, wish.reranker, memory.metric)
             near, far, scores = near[order], far[order], None if scores is None else scores[order]
         answers.append(
@@ -89,7 +91,9 @@ def _fused(
     """Rows, distances and scores of both rankings together, best first."""
     texts, bm25 = text.best_texts(connection, words, depth, None if matches is None else matches.rows)
     rows = np.unique(np.concatenate([near, texts]))
-    exact = distances_to(q, vectors_of(connection, rows.tolist(), len(q)), metric)
+    vectors, places = vectors_of(connection, rows.tolist(), len(q))
+    exact = np.full(len(rows), np.inf, np.float32)
+    exact[places] = distances_to(q, vectors, metric)
     if wish.weight is None:
         order, scores = text.fuse_ranks(near, texts)
     else:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeAlias
 
@@ -31,10 +32,16 @@ from vsearch.storage.locks import WriterLock
 class Change(NamedTuple):
     """What one transaction did, as memory needs to know it."""
 
+    deleted: int
+    """How many records went."""
     removed: np.ndarray
-    """Rows that went, int64."""
-    vectors: np.ndarray
-    """Vectors that came, float32 (n, d); their rows are the next ones."""
+    """Their rows, int64, where they had vectors."""
+    added: int = 0
+    """How many records came; their rows are the next ones."""
+    vectors: np.ndarray = np.empty((0, 0), np.float32)
+    """Their vectors, float32 (m, d)."""
+    places: Sequence[int] = ()
+    """Which of them have these vectors."""
 
 
 Work: TypeAlias = "Callable[[sqlite3.Connection, State], Change | None]"
@@ -60,6 +67,7 @@ class Session:
         self._process = os.getpid()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._committing = False
         self._mode = "ro"
         self.lock = SharedLock()
         self.writing = threading.RLock()
@@ -186,7 +194,10 @@ class Session:
                         return
             finally:
                 self.lock.release_shared()
-            self.follow()
+            if self._committing:  # our own write is on disk and about to be applied: no need to queue behind the next
+                time.sleep(0.0002)
+            else:
+                self.follow()
 
     def follow(self) -> bool:
         """Make memory show what the file shows, and say whether that changed anything."""
@@ -201,7 +212,7 @@ class Session:
                     with self.lock.exclusive():
                         self.memory, self.dim = fresh, state.dim
                     return True
-                live = read_rows(connection.execute("SELECT row FROM documents ORDER BY row"))
+                live = read_rows(connection.execute("SELECT row FROM vectors ORDER BY row"))
                 removed = np.setdiff1d(known.rows, live, assume_unique=True)
             else:
                 query = "SELECT row FROM removed WHERE version > ? AND row < ?"
@@ -225,23 +236,31 @@ class Session:
         if connection is None:
             raise ReadOnlyError(f"The collection {self.folder} was opened with read_only=True.")
         with self.writing, schema.own_errors(self.folder):
-            with schema.transaction(connection):
-                state = schema.read_state(connection)
-                change = work(connection, state)
-                if change is None:
-                    return None
-                dim = state.dim if state.dim is not None or not len(change.vectors) else change.vectors.shape[1]
-                version, next_row = state.version + 1, state.next_row + len(change.vectors)
-                connection.execute("UPDATE state SET version = ?, next_row = ?, dim = ?", (version, next_row, dim))
-                failpoint("collection.commit")
-            failpoint("collection.committed")
-            if self.memory.version == state.version:
-                rows = np.arange(state.next_row, next_row)
-                with self.lock.exclusive():
-                    self.dim = dim
-                    self.memory.apply(version, next_row, change.removed, rows, change.vectors)
+            try:
+                with schema.transaction(connection):
+                    state = schema.read_state(connection)
+                    change = work(connection, state)
+                    if change is None:
+                        return None
+                    after = _state_after(state, change)
+                    values = (after.version, after.next_row, after.dim)
+                    connection.execute("UPDATE state SET version = ?, next_row = ?, dim = ?", values)
+                    failpoint("collection.commit")
+                    self._committing = True
+                failpoint("collection.committed")
+                self._apply(state, after, change)
+            finally:
+                self._committing = False
             failpoint("collection.applied")
             return change
+
+    def _apply(self, before: State, after: State, change: Change) -> None:
+        """Show a committed change in memory, if that shows what was before."""
+        if self.memory.version == before.version:
+            rows = before.next_row + np.array(change.places, np.int64)
+            with self.lock.exclusive():
+                self.dim = after.dim
+                self.memory.apply(after.version, after.next_row, change.removed, rows, change.vectors)
 
     @contextmanager
     def housekeeping(self) -> Iterator[sqlite3.Connection]:
@@ -251,6 +270,11 @@ class Session:
             raise ReadOnlyError(f"The collection {self.folder} was opened with read_only=True.")
         with self.writing, schema.own_errors(self.folder), schema.transaction(self._writer):
             yield self._writer
+
+
+def _state_after(state: State, change: Change) -> State:
+    dim = state.dim if state.dim is not None or not len(change.vectors) else change.vectors.shape[1]
+    return state._replace(version=state.version + 1, next_row=state.next_row + change.added, dim=dim)
 
 
 def _check_same(folder: str, name: str, given: object, found: object) -> None:

@@ -57,7 +57,7 @@ def _load(path: str, connection: sqlite3.Connection, state: State) -> Index | No
         if index.metric != state.metric or index.dim != state.dim:
             raise FormatError(f"{path} belongs to another collection.")
         live = read_rows(
-            connection.execute("SELECT row FROM documents WHERE row < ? ORDER BY row", (state.snapshot_end,))
+            connection.execute("SELECT row FROM vectors WHERE row < ? ORDER BY row", (state.snapshot_end,))
         )
         held = index.ids
         gone = np.setdiff1d(held, live, assume_unique=True)

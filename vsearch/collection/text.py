@@ -72,6 +72,9 @@ def fuse_weighted(
         return rows, np.empty(0)
     words = np.zeros(len(rows))
     words[np.searchsorted(rows, texts)] = scores / scores.max() if len(scores) and scores.max() > 0 else 0.0
-    fused = weight * scaled(-distances) + (1 - weight) * words
+    known = np.isfinite(distances)
+    nearness = np.zeros(len(rows))
+    nearness[known] = scaled(-distances[known]) if known.any() else 0.0
+    fused = weight * nearness + (1 - weight) * words
     order = np.argsort(-fused, kind="stable")
     return rows[order], fused[order]

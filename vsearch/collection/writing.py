@@ -16,17 +16,20 @@ from vsearch.collection.session import Change
 from vsearch.collection.where import Where
 from vsearch.errors import DuplicateIdError, UnknownIdError
 
+NO_ROWS = np.empty(0, np.int64)
+
 
 def insert(connection: sqlite3.Connection, state: State, batch: Batch, *, replace: bool) -> Change:
     """New records; with ``replace``, those that had these ids go."""
     assert batch.vectors is not None
     gone: list[int] = []
+    removed = NO_ROWS
     if replace:
         gone = list(rows.rows_of(connection, batch.ids).values())
         if gone:
-            rows.delete(connection, gone, state.version + 1)
+            removed = rows.delete(connection, gone, state.version + 1)
     try:
-        rows.insert(connection, state.next_row, batch.ids, batch.vectors, batch.documents, batch.metadata)
+        rows.insert(connection, state.next_row, batch.ids, batch.vectors, batch.places, batch.documents, batch.metadata)
     except sqlite3.IntegrityError:
         known = {id for id, row in rows.rows_of(connection, batch.ids).items() if row < state.next_row}
         first = next((id for id in batch.ids if id in known), None)
@@ -35,7 +38,7 @@ def insert(connection: sqlite3.Connection, state: State, batch: Batch, *, replac
         raise DuplicateIdError(
             f"`ids` must be new; {first!r} is in the collection. To replace a record, use upsert or update."
         ) from None
-    return Change(np.array(gone, np.int64), batch.vectors)
+    return Change(len(gone), removed, len(batch.ids), batch.vectors, batch.places)
 
 
 def change(connection: sqlite3.Connection, state: State, batch: Batch) -> Change:
@@ -45,16 +48,16 @@ def change(connection: sqlite3.Connection, state: State, batch: Batch) -> Change
         first = next(id for id in batch.ids if id not in old)
         raise UnknownIdError(f"`ids` must be in the collection; {first!r} is not. To add a record, use add or upsert.")
     ordered = [old[id] for id in batch.ids]
-    vectors, documents, metadata = batch.vectors, batch.documents, batch.metadata
+    vectors, places, documents, metadata = batch.vectors, batch.places, batch.documents, batch.metadata
     if vectors is None:
-        vectors = rows.vectors_of(connection, ordered, state.dim or 0)
+        vectors, places = rows.vectors_of(connection, ordered, state.dim or 0)
     if documents is None:
         documents = _column(connection, "document", ordered)
     if metadata is None:
         metadata = _column(connection, "metadata", ordered)
-    rows.delete(connection, ordered, state.version + 1)
-    rows.insert(connection, state.next_row, batch.ids, vectors, documents, metadata)
-    return Change(np.array(ordered, np.int64), vectors)
+    removed = rows.delete(connection, ordered, state.version + 1)
+    rows.insert(connection, state.next_row, batch.ids, vectors, places, documents, metadata)
+    return Change(len(ordered), removed, len(ordered), vectors, places)
 
 
 def delete(
@@ -64,8 +67,7 @@ def delete(
     chosen = reading.chosen_rows(connection, ids, where)
     if not chosen:
         return None
-    rows.delete(connection, chosen, state.version + 1)
-    return Change(np.array(chosen, np.int64), np.empty((0, state.dim or 0), np.float32))
+    return Change(len(chosen), rows.delete(connection, chosen, state.version + 1))
 
 
 def _column(connection: sqlite3.Connection, column: str, ordered: list[int]) -> list[Any]:
