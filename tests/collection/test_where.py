@@ -36,6 +36,7 @@ metadata = st.dictionaries(
 
 operators = st.one_of(
     st.tuples(st.sampled_from(["$eq", "$ne"]), scalars),
+    st.tuples(st.sampled_from(["$contains", "$not_contains"]), scalars),
     st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), st.one_of(numbers, texts)),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(scalars, max_size=4)),
     st.tuples(st.just("$exists"), st.booleans()),

@@ -57,6 +57,12 @@ def _operator(operator: str, value: Any, operand: Any) -> bool:
         return (value is not MISSING) == operand
     if operator == "$eq":
         return equal(value, operand)
+    if operator == "$contains":
+        if isinstance(value, list):
+            return any(equal(one, operand) for one in value)
+        return isinstance(value, str) and isinstance(operand, str) and operand in value
+    if operator == "$not_contains":
+        return not _operator("$contains", value, operand)
     if operator == "$ne":
         return not equal(value, operand)
     if operator == "$in":

@@ -44,6 +44,8 @@ def check_batch(
             raise ParameterError("`documents` must have a text for every id where vectors are to be made from them.")
         vectors = embedding([text for text in documents if text is not None])
     places: Sequence[int] = range(len(ids))
+    if isinstance(vectors, (list, tuple)) and not vectors:
+        vectors = np.empty((0, dim or 1))
     if isinstance(vectors, (list, tuple)) and any(vector is None for vector in vectors):
         if len(vectors) != len(ids):
             raise DimensionError(f"`vectors` must have {len(ids)} rows, one for each; got {len(vectors)}.")

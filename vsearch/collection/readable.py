@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from vsearch._threads import resolve_threads
-from vsearch._validate import _show, check_choice, check_float, check_int, check_k, check_queries
+from vsearch._validate import MAX_K, _show, check_choice, check_float, check_int, check_k, check_queries
 from vsearch.collection import diversity as spread
 from vsearch.collection import reading
 from vsearch.collection.batch import Embedding, Id, check_documents, check_ids, check_rows
@@ -168,6 +168,7 @@ class Readable:
         hybrid: str | float | None = None,
         diversity: float = 0.0,
         reranker: str = "mmr",
+        pool: int | None = None,
         threads: int | None = None,
     ) -> Any:
         """The k nearest records, the nearest first.
@@ -196,6 +197,8 @@ class Readable:
             Above 0, answers are chosen among more candidates to be unlike each other; 1 looks at nothing else.
         reranker : "mmr" or "coverage", default "mmr"
             How they are chosen: each unlike those before it, or so that all candidates have one near.
+        pool : int, default the larger of 40 and 4 k
+            Candidates among which they are chosen.
         threads : int, default one for one query, else all cores
 
         Returns
@@ -203,7 +206,7 @@ class Readable:
         list of Record for one query, list of such lists for many; shorter than k where fewer match. Hybrid records have
         a score, and come by it; distances are to the vectors in any case
         """
-        wish = _check_wish(k, recall, threads, hybrid, diversity, reranker)
+        wish = _check_wish(k, recall, threads, hybrid, diversity, reranker, pool)
         columns, tree = reading.check_include(include), parse(where, where_document)
         Q, single = self._vectors_of(queries)
         texts = _check_texts(queries, text, hybrid, len(Q))
@@ -230,7 +233,7 @@ class Readable:
         return found, single
 
 
-def _check_wish(k: Any, recall: Any, threads: Any, hybrid: Any, diversity: Any, reranker: Any) -> Wish:
+def _check_wish(k: Any, recall: Any, threads: Any, hybrid: Any, diversity: Any, reranker: Any, pool: Any) -> Wish:
     """The numbers of a query."""
     if recall is not None:
         recall = check_float("recall", recall, 0, 1, open_low=True)
@@ -242,7 +245,9 @@ def _check_wish(k: Any, recall: Any, threads: Any, hybrid: Any, diversity: Any, 
     elif hybrid is not None:
         weight = check_float("hybrid", hybrid, 0, 1)
     diversity = check_float("diversity", diversity, 0, 1)
-    return Wish(check_k(k), recall, threads, weight, diversity, check_choice("reranker", reranker, spread.METHODS))
+    reranker = check_choice("reranker", reranker, spread.METHODS)
+    pool = None if pool is None else check_int("pool", pool, 1, MAX_K)
+    return Wish(check_k(k), recall, threads, weight, diversity, reranker, pool)
 
 
 def _check_texts(queries: Any, text: Any, hybrid: Any, n: int) -> list[str] | None:

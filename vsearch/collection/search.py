@@ -22,6 +22,8 @@ class Wish(NamedTuple):
     """Of the vectors in a hybrid search; None fuses ranks."""
     diversity: float = 0.0
     reranker: str = "mmr"
+    pool: int | None = None
+    """Candidates among which answers are chosen to be diverse."""
 
 
 class Found(NamedTuple):
@@ -43,7 +45,7 @@ def search(
     """The answer to each row of ``Q``, with the words of ``texts`` where they are given."""
     pool = wish.k
     if wish.diversity:
-        pool = max(diversity.POOL * wish.k, diversity.POOL_LEAST)
+        pool = max(wish.k, wish.pool or max(diversity.POOL * wish.k, diversity.POOL_LEAST))
     if texts is not None:
         pool = max(pool, text.DEPTH * wish.k, text.DEPTH_LEAST)
     rows, distances = memory.search(Q, pool, wish.recall, matches, wish.threads)

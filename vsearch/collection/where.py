@@ -11,6 +11,7 @@ What it means, in two-valued logic (every expression is true or false for every 
 - ``$ne`` is the negation of ``$eq`` and ``$nin`` of ``$in``, so both hold where the key is missing.
 - ``$exists`` asks for the key, whatever its value, null included.
 - Lists and dicts are values that equal nothing; keys inside dicts are reached by dots.
+- ``$contains`` asks for a list that has this value, or, given text, for a text that has these characters.
 
 `where_document` asks for text: ``$contains`` (these characters, case and all), ``$not_contains``, ``$match`` (all these
 words, in any order and in upper or lower case), and ``$and``, ``$or``, ``$not``.
@@ -26,7 +27,7 @@ from vsearch._validate import _show
 from vsearch.errors import DTypeError, ParameterError
 
 ORDER = ("$gt", "$gte", "$lt", "$lte")
-FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists")
+FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists", "$contains", "$not_contains")
 TEXT_OPERATORS = ("$contains", "$not_contains", "$match")
 JOINTS = ("$and", "$or", "$not")
 
@@ -77,6 +78,15 @@ class OneOf(NamedTuple):
     tag: str = "one of"
 
 
+class Has(NamedTuple):
+    """The value of a field is a list with a value of this kind that equals ``value``, or a text that holds it."""
+
+    field: tuple[str, ...]
+    kind: str
+    value: Any
+    tag: str = "has"
+
+
 class Exists(NamedTuple):
     """The field is there."""
 
@@ -98,7 +108,7 @@ class Match(NamedTuple):
     tag: str = "match"
 
 
-Where: TypeAlias = "Every | Some | Not | Compare | OneOf | Exists | Contains | Match"
+Where: TypeAlias = "Every | Some | Not | Compare | OneOf | Has | Exists | Contains | Match"
 
 
 def parse(where: Any, where_document: Any = None) -> Where | None:
@@ -208,6 +218,9 @@ def _operator(name: str, field: tuple[str, ...], operator: Any, operand: Any) ->
     if operator in ("$in", "$nin"):
         found = _one_of(name, field, operator, operand)
         return found if operator == "$in" else Not(found)
+    if operator in ("$contains", "$not_contains"):
+        has = Has(field, *_scalar(name, operator, operand))
+        return has if operator == "$contains" else Not(has)
     if operator == "$ne":
         return Not(_compare(name, field, "$eq", operand))
     return _compare(name, field, operator, operand)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from vsearch.collection.where import Compare, Contains, Every, Exists, Match, Not, OneOf, Some, Where
+from vsearch.collection.where import Compare, Contains, Every, Exists, Has, Match, Not, OneOf, Some, Where
 
 _SIGNS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _TYPES = {"text": "= 'text'", "number": "IN ('integer', 'real')"}
@@ -75,7 +75,9 @@ def _leaf(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
     if isinstance(where, Match):
         parameters.append(match_query(where.words))
         return "(row IN (SELECT rowid FROM words WHERE words MATCH ?))"
-    assert isinstance(where, (Compare, OneOf, Exists))
+    assert isinstance(where, (Compare, OneOf, Exists, Has))
+    if isinstance(where, Has):
+        return _has(where, path_of(where.field), parameters)
     path = path_of(where.field)
     if isinstance(where, Exists):
         parameters.append(path)
@@ -84,6 +86,20 @@ def _leaf(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
         parameters += [path, json.dumps(where.value)]
         return "(json_type(metadata, ?) = ?)"
     return _comparison(where, path, parameters, indexed)
+
+
+def _has(where: Has, path: str, parameters: list[Any]) -> str:
+    parameters += [path, path, json.dumps(where.value)]
+    if where.kind in ("bool", "null"):
+        test = "item.type = ?"
+    else:
+        test = f"item.value = json_extract(?, '$') AND item.type {_TYPES[where.kind]}"
+    items = f"EXISTS (SELECT 1 FROM json_each(documents.metadata, ?) AS item WHERE {test})"
+    listed = f"(json_type(metadata, ?) = 'array' AND {items})"
+    if where.kind != "text":
+        return listed
+    parameters += [path, where.value, path]
+    return f"({listed} OR (instr(json_extract(metadata, ?), ?) > 0 AND json_type(metadata, ?) = 'text'))"
 
 
 def _comparison(where: Compare | OneOf, path: str, parameters: list[Any], indexed: Collection[str]) -> str:

@@ -1,0 +1,35 @@
+"""A collection for an adapter: one that is handed in, one in a named folder, or one that goes with its owner."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from typing import Any
+
+from vsearch.collection import Collection
+from vsearch.errors import ParameterError
+
+
+def collection_for(owner: Any, collection: Collection | None, path: Any, **options: Any) -> Collection:
+    """``collection`` itself, or one opened at ``path``, or, without a path, in a folder that dies with ``owner``.
+
+    >>> class Owner: pass
+    >>> collection_for(Owner(), None, None, metric="l2").metric
+    'l2'
+    """
+    if collection is not None:
+        if path is not None:
+            raise ParameterError("`collection` and `path` must not both be given.")
+        return collection
+    if path is not None:
+        return Collection.open(path, **options)
+    folder = tempfile.mkdtemp(prefix="vsearch-")
+    opened = Collection.open(folder, **options)
+    weakref.finalize(owner, _forget, opened, folder)
+    return opened
+
+
+def _forget(collection: Collection, folder: str) -> None:
+    collection.close()
+    shutil.rmtree(folder, ignore_errors=True)
