@@ -195,6 +195,7 @@ def bad_calls() -> list[tuple[str, Any, type[Exception], str]]:
         ("metadata type", lambda box: box.add([8], one, None, [{"a": b"x"}]), vs.DTypeError, "row 0 is"),
         ("metadata NaN", lambda box: box.add([8], one, None, [{"a": float("nan")}]), vs.DTypeError, "row 0 is"),
         ("metadata key", lambda box: box.add([8], one, None, [{1: 2}]), vs.DTypeError, "keys must be str"),
+        ("metadata NUL", lambda box: box.add([8], one, None, [{"a": "x\0"}]), vs.DTypeError, "nul character"),
         ("metadata text", lambda box: box.add([8], one, None, [{"a": "\udfff"}]), vs.ParameterError, "surrogate"),
         ("query dim", lambda box: box.query(np.ones(3)), vs.DimensionError, "`queries` must have d=4"),
         ("query k", lambda box: box.query(np.ones(4), 0), vs.ParameterError, "`k` must be"),
@@ -243,6 +244,13 @@ def test_bad_options_are_refused(tmp_path: Path, options: Any, error: type[Excep
         vs.Collection.open(tmp_path / "o", **options)
     assert words in str(caught.value)
     assert not (tmp_path / "o").exists()
+
+
+def test_any_text_comes_back(box: vs.Collection) -> None:
+    texts = ["a\0b", "\\u0000", '"', "\U0001f600", "\r\n", ""]
+    box.add(list(range(6)), np.eye(6), texts, [{"t": text} for text in [*texts[1:], "'"]])
+    assert [record.document for record in box] == texts
+    assert [record.metadata["t"] for record in box] == [*texts[1:], "'"]
 
 
 def test_numpy_values_are_taken(box: vs.Collection) -> None:

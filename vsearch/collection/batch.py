@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -105,7 +106,10 @@ def check_metadata(metadata: Any, n: int) -> list[str | None] | None:
                 value = dict(value)
             if value and set(map(type, value)) != _STR:
                 raise TypeError("keys must be str")
-            texts.append(_to_json(value) if value else None)
+            text = _to_json(value) if value else None
+            if text and "\\u0000" in text and _NUL.search(text):
+                raise ValueError("SQLite's JSON ends a text at a NUL character")
+            texts.append(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise DTypeError(
             f"`metadata` must be a dict of str, numbers, booleans, None, lists and dicts each; row "
@@ -131,6 +135,7 @@ def from_json(text: str | None) -> dict[str, Any]:
 
 
 _STR = {str}
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the escape of NUL, and not a backslash before "u0000"
 
 
 def _plain(value: Any) -> Any:

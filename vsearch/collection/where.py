@@ -276,6 +276,8 @@ def _encodable(name: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise ParameterError(f"`{name}` must hold valid text; got {ascii(text)[:60]}, a lone surrogate.") from None
+    if "\0" in text:
+        raise ParameterError(f"`{name}` must not hold NUL characters; got {ascii(text)[:60]}.")
 
 
 def _unknown(name: str, key: Any, allowed: tuple[str, ...]) -> str:
