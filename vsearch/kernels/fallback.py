@@ -15,6 +15,8 @@
     numba_state      what the IVF walk reads and writes                          index/ivf.hpp
     numba_walk       the IVF walk                                                index/ivf.cpp
     numba_ivf        its binding                                                 bindings/ivf.cpp
+    numba_graph      the graph's binding                                         bindings/graph.cpp
+    numba_graph_walk  its walk                                                   index/graph.hpp, candidate_pool.hpp
     numba_table      codebooks: encoders, training steps                         quantize/table.hpp
     numba_table_codec  their codec                                               quantize/table_codec.hpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
@@ -43,6 +45,7 @@ from vsearch.kernels.numba_encode import (
     unpack_levels,
 )
 from vsearch.kernels.numba_flat import FlatScan, assign
+from vsearch.kernels.numba_graph import GraphScan
 from vsearch.kernels.numba_ivf import IvfScan
 from vsearch.kernels.numba_kernels import (
     dot_i8,
@@ -77,6 +80,7 @@ __all__ = [
     "Codec",
     "Exclusive",
     "FlatScan",
+    "GraphScan",
     "IvfScan",
     "LevelsCodec",
     "Matrix",
@@ -144,6 +148,7 @@ KERNELS = (
     "tile_f32",
     "fastscan",
     "fastscan_bound",
+    "fastscan_halves",
     "fastscan_at_least",
     "dot_planes",
     "popcount_planes",

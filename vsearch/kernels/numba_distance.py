@@ -134,7 +134,7 @@ def dot(a: np.ndarray, b: np.ndarray) -> Float:
 def dot_int8(row: np.ndarray, codes: np.ndarray) -> Int:
     """Exact in int32: `quantize` keeps the codes small enough."""
     total = np.int32(0)
-    for j in range(len(row)):
+    for j in range(len(codes)):  # a row may be longer, as those of a graph are
         total = np.int32(total + np.int32(np.int32(codes[j]) * np.int32(row[j])))
     return total
 

@@ -62,6 +62,50 @@ TEST(codes_fastscan_bound_equals_scan_then_bound) {
     }
 }
 
+TEST(codes_fastscan_halves_equals_scan_then_bound) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t groups : kGroups) {
+            const Block block(groups, false);
+            Guarded<std::uint16_t> factors(64);
+            fill(factors, [] { return static_cast<std::uint16_t>(random_int(0, 0xffff) & 0xbfff); });  // neither infinite nor NaN
+            Guarded<float> expected(32), bounds(32), widened(32);
+            reference().widen_f16(factors.data(), 32, 0.25f, widened.data());
+            for (const float threshold : {0.f, 1.f, -1e30f, std::numeric_limits<float>::infinity()}) {
+                const std::uint32_t wanted = reference().fastscan_halves(block.codes.data(), block.lut.data(), groups, factors.data(), 0.25f, 0.f, 0.f,
+                                                                         threshold, expected.data());
+                for (std::size_t v = 0; v < 32; ++v) {  // <y, q> of 0 leaves the first column
+                    CHECK_AT(expected[v] == widened[v], at(candidate.name, groups, v));
+                    CHECK_AT((wanted >> v & 1u) == (widened[v] < threshold), at(candidate.name, groups, v));
+                }
+                for (const float scale : {0.f, 0.01f}) {
+                    const std::uint32_t sure = reference().fastscan_halves(block.codes.data(), block.lut.data(), groups, factors.data(), 0.25f, scale,
+                                                                           -3.f * scale, threshold, expected.data());
+                    const std::uint32_t mask = candidate.table.fastscan_halves(block.codes.data(), block.lut.data(), groups, factors.data(), 0.25f, scale,
+                                                                               -3.f * scale, threshold, bounds.data());
+                    CHECK_AT(mask == sure, at(candidate.name, groups));
+                    CHECK_AT(same_bits(bounds.data(), expected.data(), 32), at(candidate.name, groups));
+                }
+            }
+        }
+    }
+}
+
+TEST(codes_fastscan_halves_reads_subnormals_and_refuses_nan) {
+    for (const Candidate& candidate : candidates()) {
+        const Block block(4, false);
+        Guarded<std::uint16_t> factors(64);
+        fill(factors, [] { return std::uint16_t{0}; });
+        factors[3] = 0x0001;   // 2^-24, the smallest
+        factors[9] = 0x83ff;   // the largest subnormal, negative
+        factors[5] = 0x7e00;   // NaN
+        factors[31] = 0x7c00;  // infinity
+        Guarded<float> bounds(32);
+        const std::uint32_t mask = candidate.table.fastscan_halves(block.codes.data(), block.lut.data(), 4, factors.data(), 1.f, 1.f, 0.f, 1e30f, bounds.data());
+        CHECK_AT(mask == ~(1u << 5 | 1u << 31), at(candidate.name, mask));
+        CHECK_AT(bounds[3] == 1.f / 16777216.f && bounds[9] == -1023.f / 16777216.f, at(candidate.name, 4));
+    }
+}
+
 TEST(codes_fastscan_at_least_says_which_sums_reach) {
     for (const Candidate& candidate : candidates()) {
         for (const std::size_t groups : kGroups) {
