@@ -169,8 +169,8 @@ def measure(arena: Arena, contestants: Sequence[Contestant], options: argparse.N
 def work(meter: Meter, effort: int) -> Row:
     """Hops, estimates and bytes read for each query, as far as the index counts them.
 
-    Where it counts hops and not bytes, and its options say that rows hold everything (layout "fast"), each hop reads a
-    row, and the bytes of a row are those of a vector.
+    Where it counts hops and not bytes, each hop reads a row that holds everything, the bytes of a vector; a compact
+    layout does not.
     """
     contestant = meter.contestant
     reply = contestant.attempt(lambda: contestant.ask("work", k=meter.arena.k, effort=effort))
@@ -180,7 +180,7 @@ def work(meter: Meter, effort: int) -> Row:
         row["hops"] = counted["visited"]
     if "bytes" in counted:
         row["bytes"] = counted["bytes"]
-    elif "hops" in row and contestant.entry.options.get("layout") == "fast":
+    elif "hops" in row and contestant.entry.options.get("layout") != "compact":
         row["bytes"] = row["hops"] * contestant.facts["bytes_per_vector"]
     return row
 

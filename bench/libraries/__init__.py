@@ -24,9 +24,9 @@ class Entry:
 def entries() -> dict[str, Entry]:
     """All contestants by name, ours first. Parameters are those that each library recommends."""
     every = [
-        Entry("vsearch-graph", "libraries.ours", "Graph", {"degree": 32, "layout": "fast"}),
-        Entry("vsearch-graph-64", "libraries.ours", "Graph", {"degree": 64, "layout": "fast"}),
-        Entry("vsearch-graph-compact", "libraries.ours", "Graph", {"degree": 32, "layout": "compact"}),
+        Entry("vsearch-graph", "libraries.ours", "Graph", {"degree": 32}),
+        Entry("vsearch-graph-64", "libraries.ours", "Graph", {"degree": 64}),
+        Entry("vsearch-graph-compact", "libraries.ours", "Graph", {"layout": "compact"}),
         Entry("vsearch-ivf", "libraries.ours", "IVF", {"bits": 1, "refine": "bf16"}),
         Entry("vsearch-flat", "libraries.ours", "Flat"),
         Entry("hnswlib-M16", "libraries.hnsw", "Hnswlib", {"m": 16, "ef_construction": 200}),

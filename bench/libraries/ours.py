@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from libraries.base import POOLS, Effort, Library, list_count, probe_ladder
+from libraries.base import Effort, Library, list_count, probe_ladder
+
+VISITS = sorted({round(2**power * (1 + quarter / 4)) for power in range(3, 12) for quarter in range(4)})
+"""Efforts of vs.Graph."""
 
 
 class Vsearch(Library):
@@ -61,9 +65,19 @@ class Vsearch(Library):
 
 
 class Graph(Vsearch):
-    """vs.Graph; options go to its constructor, the effort is the size of the pool."""
+    """vs.Graph; options go to its constructor, the effort is the most vertices that a query visits."""
 
     face = "Graph"
+
+    def absent(self) -> str | None:
+        reason = super().absent()
+        if reason is None:
+            import vsearch as vs
+
+            graph: Any = vs.Graph
+            unknown = set(self.options) - set(inspect.signature(graph).parameters)
+            return f"not in this version: {', '.join(sorted(unknown))}" if unknown else None
+        return reason
 
     def make(self, metric: str, n: int) -> Any:
         import vsearch as vs
@@ -72,7 +86,7 @@ class Graph(Vsearch):
         return graph(metric, **self.options)
 
     def ladders(self, n: int) -> list[list[Effort]]:
-        return [POOLS]
+        return [VISITS]
 
 
 class IVF(Vsearch):

@@ -61,7 +61,7 @@ def test_a_small_run(bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[s
     libraries, scaling = bench("libraries"), bench("scaling")
     fake = {
         name: libraries.Entry(name, "fake_libraries", kind, options)
-        for name, kind, options in [("whole", "Exact", {"layout": "fast"}), ("gone", "Missing", {})]
+        for name, kind, options in [("whole", "Exact", {}), ("gone", "Missing", {})]
     }
     command = "synthetic --min-n 1000 --max-n 3000 --queries 30 --rounds 2 --threads 1 --only whole,gone"
     path = scaling.main([*command.split(), "--out", str(tmp_path / "grown")], fake)
