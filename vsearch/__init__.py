@@ -28,7 +28,7 @@ from vsearch.errors import (
     UnknownIdError,
     VsearchError,
 )
-from vsearch.index import IVF, Flat, Index, load
+from vsearch.index import IVF, Flat, Graph, Index, load
 from vsearch.quantize import LVQ, OPQ, OSQ, PQ, SAQ, Binary, LloydMax, Quantizer, RaBitQ, ResidualQuantizer, TurboQuant
 
 __version__ = "0.1.0"
@@ -51,6 +51,7 @@ __all__ = [
     "Flat",
     "ForeignFileError",
     "FormatError",
+    "Graph",
     "Index",
     "LloydMax",
     "LockedError",

@@ -55,8 +55,9 @@ public:
         slots_[at_] = slots_[size_];
     }
 
-    // Forgets candidates that are not below `limit`, once there are so many that it pays.
-    void tidy(float limit) {
+    // Forgets candidates that are not below `limit`, and those that cannot have their turn within `turns` more; once there are so many
+    // that it pays.
+    void tidy(float limit, std::size_t turns) {
         if (size_ < tidy_at_) return;
         std::size_t kept = 0;
         for (std::size_t i = 0; i < size_; ++i) {
@@ -65,6 +66,11 @@ public:
             kept += distances_[i] < limit ? 1u : 0u;
         }
         size_ = kept;
+        if (size_ > 4 * turns + kTidy) {  // a vertex may be there several times
+            order_.assign(distances_.data(), distances_.data() + size_);
+            std::nth_element(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(2 * turns + kTidy / 2), order_.end());
+            return tidy(order_[2 * turns + kTidy / 2], turns);
+        }
         tidy_at_ = std::max(kTidy, 2 * kept);
     }
 
@@ -87,6 +93,7 @@ private:
 
     AlignedArray<float> distances_;
     AlignedArray<std::uint32_t> slots_;
+    std::vector<float> order_;
     std::size_t size_ = 0, at_ = 0, tidy_at_ = kTidy;
 };
 

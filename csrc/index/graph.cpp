@@ -12,7 +12,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kStarts = 4;       // entry vertices that a walk begins with
-constexpr std::size_t kInterleaved = 4;  // walks of a batch that wait for memory at once
+constexpr float kLengthened = 4;
 
 std::size_t element_bytes(RowType type) { return type == RowType::kF32 ? 4 : type == RowType::kInt8 ? 1 : 2; }
 
@@ -102,30 +102,37 @@ inline void GraphScan::enter(const std::uint8_t* block, float base, Walk& w) con
     }
 }
 
-// `lift` is the query's own further coordinate under ip: 0, but for a stored vector that the builder looks for.
-void GraphScan::begin(const float* query, float lift, const GraphQuery& options, Walk& w) const {
+// `lift` is the further coordinate of a stored vector that the builder looks for under ip, null for queries, which have none. These are made
+// kLengthened times as long as the longest vector: it changes no order, and the error of an estimate of <q, x> falls in proportion to
+// |q - x| / |q|.
+void GraphScan::begin(const float* query, const float* lift, const GraphQuery& options, Walk& w) const {
     const std::size_t d = transform_.padded();
     w.rotated.resize(d);
-    float norm2 = 0;
+    float norm2 = 0, longer = 1;
     if (metric_ == Metric::kInnerProduct) {
         w.lifted.resize(dim_ + 1);
         std::copy(query, query + dim_, w.lifted.data());
-        w.lifted[dim_] = lift;
+        w.lifted[dim_] = lift != nullptr ? *lift : 0.0f;
         kernels().dot_f32(w.lifted.data(), w.lifted.data(), 0, nullptr, 1, dim_ + 1, &norm2);
+        if (lift == nullptr && norm2 > 0 && arrays_.reach2 > 0) {
+            longer = kLengthened * std::sqrt(arrays_.reach2 / norm2);
+            for (std::size_t j = 0; j < dim_; ++j) w.lifted[j] *= longer;
+            norm2 *= longer * longer;
+        }
         transform_.apply_query(w.lifted.data(), w.rotated.data());
     } else {
         transform_.apply_query(query, w.rotated.data());
     }
     for (std::size_t j = 0; j < d; ++j) w.rotated[j] -= mean_[j];
     w.query->prepare(w.rotated.data());
-    w.lift = lift;
+    w.lift = lift != nullptr ? *lift : 0.0f;
     w.visits = 0;
     w.most = options.most;
     if (options.filter != nullptr) w.most = static_cast<std::size_t>(static_cast<double>(options.most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
     w.pending = CandidatePool::kNone;
     w.limit = std::numeric_limits<float>::infinity();
     w.scorer.prepare(rows_, metric_, query);
-    w.scale = metric_ == Metric::kL2 ? 1.0f : 2.0f;
+    w.scale = metric_ == Metric::kL2 ? 1.0f : 2.0f * longer;
     w.shift = metric_ == Metric::kInnerProduct ? norm2 + arrays_.reach2 : 0.0f;
     w.least = metric_ == Metric::kInnerProduct ? w.shift - 2.0f * std::sqrt(norm2 * arrays_.reach2) : 0.0f;
     w.best.reset(options.k, arrays_.ids);
@@ -175,7 +182,7 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     if (w.lift != 0.0f) base -= 2.0f * w.lift * arrays_.lifts[slot];
     if (visited != nullptr) visited->push_back({base, slot});
     w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
-    w.pool.tidy(w.limit);
+    w.pool.tidy(w.limit, w.most - w.visits);
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
     for (std::size_t b = 0; b < layout_.blocks; ++b) enter(layout_.block_of(row, b), base, w);
     return true;
@@ -190,7 +197,7 @@ void GraphScan::search(const float* queries, std::size_t nq, const GraphQuery& o
         if (options.filter != nullptr && matches_are_few(options)) {
             scan_matches(queries + i * dim_, options, w);
         } else {
-            begin(queries + i * dim_, 0.0f, options, w);
+            begin(queries + i * dim_, nullptr, options, w);
             while (step(options, w, nullptr)) {
             }
         }
@@ -228,7 +235,7 @@ void GraphScan::scan_matches(const float* query, const GraphQuery& options, Walk
 
 void GraphScan::collect(const float* query, const GraphQuery& options, Walk& w, std::vector<Edge>& visited) {
     visited.clear();
-    begin(query, metric_ == Metric::kInnerProduct ? query[dim_] : 0.0f, options, w);
+    begin(query, metric_ == Metric::kInnerProduct ? query + dim_ : nullptr, options, w);
     while (step(options, w, &visited)) {
     }
 }

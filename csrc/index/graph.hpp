@@ -106,7 +106,7 @@ public:
     GraphCounters counters() const { return counters_; }
 
 private:
-    void begin(const float* query, float lift, const GraphQuery& options, Walk& w) const;
+    void begin(const float* query, const float* lift, const GraphQuery& options, Walk& w) const;
     bool matches_are_few(const GraphQuery& options) const;
     void scan_matches(const float* query, const GraphQuery& options, Walk& w) const;
     bool step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const;

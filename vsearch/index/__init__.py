@@ -2,7 +2,8 @@
 
 from vsearch.index.base import Index
 from vsearch.index.flat import Flat
+from vsearch.index.graph import Graph
 from vsearch.index.io import load
 from vsearch.index.ivf import IVF
 
-__all__ = ["IVF", "Flat", "Index", "load"]
+__all__ = ["IVF", "Flat", "Graph", "Index", "load"]

@@ -163,7 +163,7 @@ class Index(ABC):
             fresh._fit_queries = None
             fresh._idmap = IdMap(ids if order is None else ids[order])
             fresh._bind()
-            if fresh._calibrated:
+            if fresh._calibrated and fresh.calibration is None:
                 fresh.calibration = calibrate(fresh, X if order is None else X[order], samples, threads, bar)
             with self._commit():
                 self._adopt(fresh)

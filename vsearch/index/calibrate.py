@@ -24,6 +24,8 @@ SAMPLES = {1: 1000, 10: 1000, 100: 300}
 """Calibration queries for each depth k."""
 ENOUGH = 0.9995
 """Recall at which the ladder of efforts ends."""
+STEADY, GAIN = 6, 0.0005
+"""The ladder ends too where as many steps of it have not gained this much: what is left is the rounding of vectors."""
 CAUTION = {"queries": 0.95, "base": 0.8}
 """Share of the allowed misses that a target spends: a thousand queries measure recall to about 0.003, and real queries
 are often a little harder than vectors of the base, which are where the centroids are."""
@@ -128,7 +130,7 @@ def calibrate(index: Index, X: np.ndarray, queries: np.ndarray | None, threads: 
         some = slice(0, SAMPLES[k])
         curve: list[float] = []
         for effort in ladder:
-            if not curve or curve[-1] < ENOUGH:
+            if not _is_flat(curve):
                 found = index._find(queries[some], k + skip, effort, threads)
                 ids = (_without(found, own_ids[some], k) if skip else found)[0]
                 limit = truth[1][some, k - 1]
@@ -183,6 +185,12 @@ def _distances(metric: str, queries: np.ndarray, rows: np.ndarray) -> np.ndarray
     if metric == "l2":
         return ((queries - rows) ** 2).sum(axis=1)
     return (metric == "cosine") - np.einsum("ij,ij->i", queries, rows)
+
+
+def _is_flat(curve: list[float]) -> bool:
+    """Whether more effort would not find more."""
+    steady = len(curve) > STEADY and curve[-1] > 0.5 and curve[-1] - curve[-1 - STEADY] < GAIN
+    return bool(curve) and (curve[-1] >= ENOUGH or steady)
 
 
 def _pooled(curve: np.ndarray) -> np.ndarray:

@@ -7,10 +7,11 @@ from vsearch._validate import check_flag, check_path
 from vsearch.errors import CorruptFileError, ForeignFileError, FormatError
 from vsearch.index.base import Index
 from vsearch.index.flat import Flat
+from vsearch.index.graph import Graph
 from vsearch.index.ivf import IVF
 from vsearch.storage import container
 
-KINDS: dict[str, type[Index]] = {cls.kind: cls for cls in (Flat, IVF)}
+KINDS: dict[str, type[Index]] = {cls.kind: cls for cls in (Flat, IVF, Graph)}
 
 
 def load(path: Path, *, mmap: bool = False, check: bool = True) -> Index:
@@ -28,7 +29,7 @@ def load(path: Path, *, mmap: bool = False, check: bool = True) -> Index:
 
     Returns
     -------
-    Flat or IVF
+    Flat, IVF or Graph
 
     Raises
     ------

@@ -32,6 +32,13 @@ def grown(array: np.ndarray, size: int) -> np.ndarray:
     return fresh
 
 
+def aligned_rows(n: int, width: int) -> np.ndarray:
+    """Zeros, uint8 (n, width), the first of them at a multiple of 64 bytes."""
+    raw = np.zeros(n * width + 64, dtype=np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + n * width].reshape(n, width)
+
+
 class BlockLists:
     """Runs of blocks, one for each list.
 

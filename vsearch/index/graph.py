@@ -1,0 +1,215 @@
+"""Graph: every vector knows some near ones; a query walks from neighbour to neighbour."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from vsearch._progress import Progress
+from vsearch._typing import Answer
+from vsearch._validate import check_choice, check_int, check_k
+from vsearch.errors import ParameterError
+from vsearch.index.base import Index
+from vsearch.index.calibrate import Calibration, calibrate
+from vsearch.index.graph_core import GraphCore
+from vsearch.index.idmap import IdMap
+from vsearch.index.ivf import check_quantizer
+from vsearch.quantize.base import Quantizer
+from vsearch.quantize.rabitq import RaBitQ
+from vsearch.storage.stores import DTYPES
+
+DEGREES = (32, 64, 96, 128)
+MAX_VISITS = 2**20
+MAX_PLANS = 256
+HELD_SHARE, HELD_OUT = 20, 1000
+"""Vectors that calibrate where no queries are given: at most this many, and one of so many."""
+PLAIN_EFFORT = 60.0
+"""Visits at which a walk stops where the next candidate is as far as the k-th best."""
+SLACK = 0.1
+"""How much farther it goes each time the effort grows e-fold."""
+
+
+class Graph(Index):
+    """Quantised flat graph: the codes of a vertex's neighbours lie beside its vector, so that a visit is one read.
+
+    Parameters
+    ----------
+    metric : "l2", "ip" or "cosine", default "l2"
+    quantizer : Quantizer or None
+        Codes of the neighbours; None takes RaBitQ(bits=1). Only codes of 4-bit symbols will do: 1-bit ones, or PQ with
+        bits=4.
+    degree : 32, 64, 96 or 128, default 32
+        Neighbours of a vertex. 64 needs fewer visits of larger rows, for data of high intrinsic dimension.
+    refine : "f16", "bf16", "f32" or "int8", default "f16"
+        Of the stored vectors, from which all distances returned come. f16 holds values up to 65504.
+    seed : int, default 0
+        Of the rotation's and the build's random choices; the same seed gives the same graph.
+
+    Notes
+    -----
+    `effort` is the most vertices that a query visits; most queries stop earlier, when the next candidate is too far
+    beyond the k-th best. The graph is SymphonyQG's (arXiv 2411.12229): one-bit codes of neighbours relative to their
+    vertex, pruned by the relative neighbourhood rule.
+
+    Searches wait while `add` and `remove` link vectors. `remove` goes over the neighbour lists of the whole graph once,
+    so many ids at a time cost little more than one.
+
+    Examples
+    --------
+    >>> import numpy as np, vsearch as vs
+    >>> X = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
+    >>> index = vs.Graph(metric="cosine").fit(X)
+    >>> ids, distances = index.search(X[:5], k=1, recall=0.95)
+    >>> ids[:, 0].tolist()
+    [0, 1, 2, 3, 4]
+    """
+
+    kind = "graph"
+    _calibrated = True
+    _core: GraphCore  # there once fitted
+
+    def __init__(
+        self,
+        metric: str = "l2",
+        *,
+        quantizer: Quantizer | None = None,
+        degree: int = 32,
+        refine: str = "f16",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(metric)
+        self.seed = check_int("seed", seed, 0, 2**63 - 1)
+        self.quantizer = check_quantizer(quantizer) or RaBitQ(bits=1, seed=self.seed)
+        self.degree = check_choice("degree", degree, DEGREES)
+        self.refine = check_choice("refine", refine, DTYPES)
+        self._threads = 1
+        self._plans: tuple[Calibration | None, dict[tuple[Any, ...], tuple[float, int]]] = (None, {})
+
+    def __repr__(self) -> str:
+        held = f"quantizer={self.quantizer!r}, degree={self.degree}, refine={self.refine!r}"
+        head = f"Graph(metric={self.metric!r}, {held})"
+        if self._dim is None:
+            return f"{head}: not fitted"
+        size = f"{len(self):,} vectors of {self.dim} dimensions"
+        return f"{head}: {size}, {self.bytes_per_vector:,.0f} bytes each; {self.calibration or 'not calibrated'}"
+
+    def counters(self) -> dict[str, int]:
+        """What searches have done since the index was made: vertices "visited", and candidates "entered" for them."""
+        return dict(self._scan.counters()) if self._scan is not None else {"visited": 0, "entered": 0}
+
+    def _blank(self) -> Graph:
+        return Graph(self.metric, quantizer=self.quantizer, degree=self.degree, refine=self.refine, seed=self.seed)
+
+    def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
+        graph = self._core = GraphCore(self.metric, X.shape[1], self.quantizer, self.degree, self.refine, self.seed)
+        held = 0 if self._fit_queries is not None else min(len(X) // HELD_SHARE, HELD_OUT)
+        if held == 0:
+            graph.build(X, threads, bar)
+            self._scan = graph.scan
+            return None
+        # A vertex knows its neighbours, so vertices are too easy as queries: some vectors calibrate before they join.
+        order = np.random.default_rng(self.seed).permutation(len(X))
+        order = np.concatenate([np.sort(order[held:]), order[:held]])
+        base, rest = X[order[:-held]], X[order[-held:]]
+        graph.build(base, threads, bar)
+        self._scan = graph.scan
+        self._idmap = IdMap(np.arange(len(base), dtype=np.int64))
+        self._bind()
+        self.calibration = calibrate(self, base, rest, threads, bar)
+        graph.add(rest, threads)
+        return order
+
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray:
+        self._threads = threads
+        return X
+
+    def _insert(self, slots: np.ndarray, prepared: np.ndarray) -> None:
+        if self._core.n == 0:
+            raise ParameterError("The graph is empty, for all of its vectors were removed; fit it again.")
+        self._core.add(prepared, self._threads)
+
+    def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
+        self._core.remove(slots, moved_from, moved_to, self._threads)
+
+    def _bind(self) -> None:
+        self._plans = (None, {})
+        self._core.bind(self._fitted().ids_by_slot)
+
+    def _ladder(self) -> list[float]:
+        """Efforts to calibrate at: 16, 20, 24, 28, 32, 40, ... visits."""
+        most = min(max(len(self), 16), 4096)
+        steps = {2.0**p * (1 + q / 4) for p in range(4, 13) for q in range(4)}
+        return sorted(min(step, float(most)) for step in steps if step <= most)
+
+    def _find(
+        self,
+        Q: np.ndarray,
+        k: int,
+        effort: float | None,
+        threads: int,
+        bitmap: np.ndarray | None = None,
+        matches: int = 0,
+    ) -> Answer:
+        reach, most = _plan(PLAIN_EFFORT if effort is None else effort, k)
+        return self._scan.search(Q, k, reach, most, threads, bitmap, matches)
+
+    def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        if self._scan is None:
+            return None
+        if self._plans[0] is not self.calibration:
+            self._plans = (self.calibration, {})
+        key = (k, recall, effort, type(recall), type(effort))  # True is not the 1 that it equals
+        try:
+            plan = self._plans[1].get(key)
+        except TypeError:  # an array, say
+            return None
+        if plan is None:
+            if len(self._plans[1]) >= MAX_PLANS:
+                self._plans[1].clear()
+            plan = self._plans[1][key] = _plan(self._effort(check_k(k), recall, effort), k)
+        return self._scan.try_search(Q, k, *plan)
+
+    def _vectors(self, slots: np.ndarray) -> np.ndarray:
+        return self._core.vectors(slots)
+
+    def _nbytes(self) -> int:
+        return self._core.nbytes
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta = {
+            "quantizer": self._core.quantizer.state()[0],
+            "degree": self.degree,
+            "refine": self.refine,
+            "seed": self.seed,
+            "entries": self._core.entry_count,
+        }
+        return meta, self._core.arrays()
+
+    @classmethod
+    def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
+        quantizer = Quantizer.from_params(meta["quantizer"])
+        index = cls(
+            meta["metric"], quantizer=quantizer, degree=meta["degree"], refine=meta["refine"], seed=meta["seed"]
+        )
+        n, dim = meta["n"], check_int("dim", meta["dim"], 1, 65536)
+        index._dim = dim
+        index._core = GraphCore(index.metric, dim, quantizer, index.degree, index.refine, index.seed)
+        index._core.restore(meta["quantizer"], n, check_int("entries", meta["entries"], 0, n), arrays)
+        index._scan = index._core.scan
+        return index
+
+    @classmethod
+    def _open(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
+        index = super()._open(meta, arrays)
+        if not index._scan.consistent():
+            raise ValueError("a neighbour is no vertex of the graph")
+        return index
+
+
+def _plan(effort: float, k: int) -> tuple[float, int]:
+    """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits. On two data
+    sets these pairs are close to the best at every recall from 0.85 to 0.999 (bench/graph.py)."""
+    visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
+    return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k)
