@@ -44,8 +44,9 @@ class Collection(Readable):
     metric : "l2", "ip" or "cosine", default "cosine"
         Of a new collection; one that exists has its own, and another is refused.
     index : "auto", "exact", or function from a metric to an unfitted index, default "auto"
-        "auto" searches exactly below 20,000 records; above, it builds an approximate index in the background, and
-        searches exactly beside it what that does not hold yet. "exact" never builds one.
+        "auto" looks at everything below 20,000 records; above, it builds an approximate index in the background, and
+        looks at everything that this does not hold yet. "exact" always looks at everything, and at vectors instead of
+        codes.
     embedding : function from a list of texts to an array (n, d), optional
         Makes the vectors wherever only texts are given.
     read_only : bool, default False
@@ -92,10 +93,12 @@ class Collection(Readable):
         if embedding is not None and not callable(embedding):
             raise DTypeError(f"`embedding` must be a function from texts to vectors; got {_show(embedding)}.")
         self.embedding = embedding
-        self._session = Session(self.path, metric, dim, check_flag("read_only", read_only))
+        self._session = Session(self.path, metric, dim, check_flag("read_only", read_only), factory is not None)
         self._filters = Filters()
         self._upkeep = None if read_only else Upkeep(self._session, factory)
         self._closing = threading.Lock()
+        if self._upkeep is not None:
+            self._upkeep.nudge()
         self._finalizer = weakref.finalize(self, Session.close, self._session)
 
     @classmethod

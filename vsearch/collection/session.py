@@ -58,12 +58,14 @@ class Session:
         Of a new collection, default "cosine"; must agree with an old one.
     dim : int or None
         Likewise; a new collection without takes that of its first vectors.
+    coded : bool
+        Whether what is searched as a whole may be searched by codes.
     read_only : bool
         Take no lock, write nothing, follow whoever does.
     """
 
-    def __init__(self, folder: str, metric: str | None, dim: int | None, read_only: bool) -> None:
-        self.folder, self.read_only = folder, read_only
+    def __init__(self, folder: str, metric: str | None, dim: int | None, read_only: bool, coded: bool = True) -> None:
+        self.folder, self.read_only, self._coded = folder, read_only, coded
         self._process = os.getpid()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -84,7 +86,7 @@ class Session:
                     _check_same(folder, "metric", metric, state.metric)
                     _check_same(folder, "dim", dim, state.dim)
                     self.metric, self.dim = state.metric, state.dim
-                    self.memory = snapshot.restore(folder, connection, state)
+                    self.memory = snapshot.restore(folder, connection, state, coded=coded)
             except BaseException:
                 self.close()
                 raise
@@ -208,7 +210,7 @@ class Session:
                 return False
             if known.version < state.log_start:
                 if known.version < 0 or state.dim is None:  # an apply broke off: nothing there can be relied on
-                    fresh = snapshot.restore(self.folder, connection, state)
+                    fresh = snapshot.restore(self.folder, connection, state, coded=self._coded)
                     with self.lock.exclusive():
                         self.memory, self.dim = fresh, state.dim
                     return True

@@ -34,9 +34,9 @@ def file_name(version: int, end: int) -> str:
     return f"index-{int(version)}-{int(end)}.vsx"
 
 
-def restore(folder: str, connection: sqlite3.Connection, state: State) -> Memory:
+def restore(folder: str, connection: sqlite3.Connection, state: State, *, coded: bool) -> Memory:
     """Memory as the transaction of ``connection`` sees the collection: the snapshot, and the rows it lacks."""
-    memory = Memory(state.metric, state.version, state.next_row)
+    memory = Memory(state.metric, state.version, state.next_row, coded=coded)
     if state.dim is None:
         return memory
     start = 0
@@ -44,9 +44,9 @@ def restore(folder: str, connection: sqlite3.Connection, state: State) -> Memory
         index = _load(os.path.join(folder, file_name(state.snapshot, state.snapshot_end)), connection, state)
         if index is not None:
             start = state.snapshot_end
-            memory.parts = [Part(0, index), Part(start)]
+            memory.parts = [Part(0, index, max(1, len(index))), Part(start)]
     rows, vectors = read_vectors(connection, state.dim, start)
-    memory.parts[-1].add(rows, vectors, state.metric)
+    memory.parts[-1].add(rows, vectors, state.metric, coded)
     return memory
 
 

@@ -15,14 +15,16 @@ from typing import TypeAlias
 import numpy as np
 
 from vsearch.collection import schema, snapshot
-from vsearch.collection.memory import Memory, Part
+from vsearch.collection.memory import Memory, Part, flat_index
 from vsearch.collection.rows import read_vectors
 from vsearch.collection.session import Session
-from vsearch.index import IVF, Index
+from vsearch.index import IVF, Flat, Index
 from vsearch.quantize import RaBitQ
 
-#: Below this many rows everything is searched exactly: it takes well under a millisecond per query.
+#: Below this many rows everything is searched exactly: 1-bit codes make that a fraction of a millisecond.
 EXACT_BELOW = 20_000
+#: From so many rows on a flat index that grew by small writes is made again with codes.
+CODE_AT = 2048
 #: So many rows outside the approximate index, and a hundredth of it, are moved into it.
 MERGE_AT = 1024
 MERGE_SHARE = 0.01
@@ -49,13 +51,14 @@ class Upkeep:
     ----------
     session : Session
     factory : function from a metric to an unfitted index, or None
-        What to build; None leaves the collection exact.
+        What to build from `EXACT_BELOW` rows on; None leaves the collection exact.
     """
 
     def __init__(self, session: Session, factory: IndexFactory | None) -> None:
         self.session, self.factory = session, factory
-        self._built = len(session.memory.parts[0]) if session.memory.index is not None else 0
-        self._saved, self._saved_size = (session.memory.parts[-1].first, self._built), self._built
+        part = session.memory.parts[0]
+        self._saved = part.index, session.memory.parts[-1].first  # what the snapshot holds
+        self._saved_size = len(part) if part.built else 0
         self._guard = threading.Lock()  # of the thread
         self._work = threading.Lock()  # one at a time builds, merges, saves
         self._thread: threading.Thread | None = None
@@ -103,10 +106,18 @@ class Upkeep:
 
     def _wanted(self, memory: Memory) -> bool:
         n = len(memory)
-        if memory.index is None:
-            return n >= EXACT_BELOW
+        if self._outgrown(memory):
+            return True
         outside = n - len(memory.parts[0])
         return outside >= max(MERGE_AT, MERGE_SHARE * n)
+
+    def _outgrown(self, memory: Memory) -> bool:
+        """Whether there are too many rows for what they are searched by."""
+        n, part = len(memory), memory.parts[0]
+        if part.built:
+            return n > REBUILD_GROWTH * part.built
+        coded = isinstance(part.index, Flat) and part.index.quantizer is not None
+        return n >= (EXACT_BELOW if coded else min(CODE_AT, EXACT_BELOW))
 
     def _run(self) -> None:
         try:
@@ -126,7 +137,7 @@ class Upkeep:
     def _step(self, everything: bool = False) -> None:
         """Build the index, or move rows into it; ``everything`` includes the rows that a build would leave."""
         memory = self.session.memory
-        if memory.index is None or len(memory) > REBUILD_GROWTH * self._built:
+        if self._outgrown(memory):
             self._build()
         elif everything or self._wanted(memory):
             self._merge()
@@ -148,7 +159,9 @@ class Upkeep:
             rows, vectors = read_vectors(connection, state.dim or 0, 0, end)
         if not len(rows):
             return
-        index = self.factory(session.metric).fit(vectors, rows, progress=False)
+        final = len(rows) >= EXACT_BELOW
+        unfitted = self.factory(session.metric) if final else flat_index(session.metric, len(rows), coded=True)
+        index = unfitted.fit(vectors, rows, progress=False)
         del vectors
         with session.writing:  # no row comes or goes while what has gone meanwhile is taken out
             memory = session.memory
@@ -158,8 +171,7 @@ class Upkeep:
             if len(gone):
                 index.remove(gone)
             with session.lock.exclusive():
-                memory.parts = [Part(0, index), *later]
-        self._built = len(rows)
+                memory.parts = [Part(0, index, len(rows) if final else 0), *later]
 
     def _merge(self) -> None:
         """Move the rows between the index and the part that fills, a piece at a time."""
@@ -181,7 +193,7 @@ class Upkeep:
     def _move(self, memory: Memory, end: int, rows: np.ndarray, vectors: np.ndarray) -> None:
         version, memory.version = memory.version, -1
         index, sealed = memory.parts[0], memory.parts[1]
-        index.add(rows, vectors, memory.metric)
+        index.add(rows, vectors, memory.metric, memory.coded)
         sealed.remove(rows)
         sealed.first = end
         if memory.parts[2].first == end:
@@ -195,11 +207,11 @@ class Upkeep:
             memory = session.memory
             index, version, size = memory.index, memory.version, len(memory.parts[0])
             end = memory.parts[1].first if index is not None else 0
-        if index is None or version < 0 or (end, self._built) == self._saved:
+        if index is None or version < 0 or (index, end) == self._saved:
             return
         snapshot.save(session.folder, index, version, end)
         with session.housekeeping() as connection:
             snapshot.record(connection, version, end)
             state = schema.read_state(connection)
         snapshot.sweep(session.folder, state)
-        self._saved, self._saved_size = (end, self._built), size
+        self._saved, self._saved_size = (index, end), size

@@ -1,0 +1,154 @@
+"""The background: what it builds and when, that answers stay right meanwhile, and that its failures do no harm."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vsearch as vs
+from vsearch.collection import memory, upkeep
+
+DIM = 8
+X = np.random.default_rng(2).standard_normal((400, DIM)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes from 30 records on, an index from 100 on."""
+    monkeypatch.setattr(memory, "CODED_FROM", 20)
+    monkeypatch.setattr(upkeep, "CODE_AT", 30)
+    monkeypatch.setattr(upkeep, "EXACT_BELOW", 100)
+    monkeypatch.setattr(upkeep, "MERGE_AT", 10)
+    monkeypatch.setattr(upkeep, "REBUILD_GROWTH", 3)
+
+
+def ivf(metric: str) -> vs.Index:
+    return vs.IVF(4, metric, dtype="f32")
+
+
+def fill(box: vs.Collection, first: int, end: int, step: int = 5) -> None:
+    for start in range(first, end, step):
+        box.add(list(range(start, min(end, start + step))), X[start : min(end, start + step)])
+
+
+def check(box: vs.Collection, n: int) -> None:
+    """Every record is its own nearest, and nothing is missing."""
+    answers = box.query(X[:n:7], 3, recall=1.0)
+    assert [answer[0].id for answer in answers] == list(range(0, n, 7))
+    assert len(box.query(X[0], n + 5, recall=1.0)) == n
+
+
+def settle(box: vs.Collection, done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not done() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert done()
+
+
+def parts(box: vs.Collection) -> list[tuple[str, int]]:
+    return [(type(part.index).__name__, len(part)) for part in box._session.memory.parts]
+
+
+def test_a_growing_collection_gets_codes_then_an_index(tmp_path: Path) -> None:
+    with vs.Collection.open(tmp_path / "a", metric="l2", index=ivf) as box:
+        fill(box, 0, 29)
+        assert parts(box) == [("Flat", 29)]
+        assert box._session.memory.parts[0].index.quantizer is None  # type: ignore[union-attr]
+        fill(box, 29, 60)
+        settle(box, lambda: box._session.memory.parts[0].index.quantizer is not None)  # type: ignore[union-attr]
+        check(box, 60)
+        assert "searched exactly" in repr(box)
+        fill(box, 60, 120)
+        settle(box, lambda: parts(box)[0][0] == "IVF")
+        check(box, 120)
+        fill(box, 120, 200)
+        settle(box, lambda: parts(box)[0][1] > 185)
+        check(box, 200)
+        box.delete(list(range(150, 200)))
+        box.optimize()
+        assert parts(box) == [("IVF", 150), ("NoneType", 0)]
+        check(box, 150)
+        fill(box, 150, 400, 50)
+        box.optimize()
+        assert parts(box)[0] == ("IVF", 400)
+        assert box._session.memory.parts[0].built == 400  # grown more than threefold, trained again
+    with vs.Collection.open(tmp_path / "a", index=ivf) as box:
+        assert parts(box)[0] == ("IVF", 400)
+        check(box, 400)
+
+
+def test_writes_go_on_while_an_index_is_built(tmp_path: Path) -> None:
+    go, begun = threading.Event(), threading.Event()
+
+    class Slow(vs.IVF):
+        def fit(self, *arguments: Any, **options: Any) -> Any:
+            begun.set()
+            assert go.wait(60)
+            return super().fit(*arguments, **options)
+
+    with vs.Collection.open(tmp_path / "a", metric="l2", index=lambda metric: Slow(4, metric, dtype="f32")) as box:
+        fill(box, 0, 110, 110)
+        assert begun.wait(60)
+        fill(box, 110, 150)  # during the build: more, fewer, others
+        box.delete([3, 120])
+        box.upsert([4], X[399:400])
+        box.update([5], metadata=[{"new": True}])
+        assert box.query(X[399], 1)[0].id == 4
+        assert box.query(X[5], 1)[0].metadata == {"new": True}
+        go.set()
+        settle(box, lambda: parts(box)[0][0] == "Slow")
+        box.optimize()
+        assert sum(n for _, n in parts(box)) == 148
+        found = {hit.id for hit in box.query(X[0], 400, recall=1.0)}
+        assert found == set(range(150)) - {3, 120}
+        assert box.query(X[399], 1, recall=1.0)[0].id == 4
+        assert box.query(X[4], 1, recall=1.0)[0].id != 4
+        assert box.query(X[5], 1, recall=1.0)[0].metadata == {"new": True}
+
+
+def test_a_build_that_fails_leaves_an_exact_collection(tmp_path: Path) -> None:
+    def broken(metric: str) -> vs.Index:
+        raise MemoryError("no room")
+
+    with vs.Collection.open(tmp_path / "a", metric="l2", index=broken) as box:
+        fill(box, 0, 110, 110)
+        settle(box, lambda: box._upkeep is not None and box._upkeep._error is not None)
+        with pytest.warns(RuntimeWarning, match="searches stay exact: MemoryError: no room"):
+            fill(box, 110, 111)
+        fill(box, 111, 130)
+        check(box, 130)
+
+
+def test_exact_never_builds(tmp_path: Path) -> None:
+    with vs.Collection.open(tmp_path / "a", metric="l2", index="exact") as box:
+        fill(box, 0, 150, 50)
+        box.optimize()
+        assert parts(box) == [("Flat", 150)]
+        assert box._session.memory.parts[0].index.quantizer is None  # type: ignore[union-attr]
+        check(box, 150)
+    with vs.Collection.open(tmp_path / "a", index=ivf) as box:  # opened otherwise, it is built at once
+        settle(box, lambda: parts(box)[0][0] == "IVF")
+        check(box, 150)
+
+
+def test_filters_hold_in_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with vs.Collection.open(tmp_path / "a", metric="l2", index=ivf) as box:
+        box.add(list(range(120)), X[:120], metadata=[{"m": i % 10} for i in range(120)])
+        box.optimize()
+        monkeypatch.setattr(upkeep, "MERGE_AT", 1000)
+        box.add(list(range(120, 150)), X[120:150], metadata=[{"m": i % 10} for i in range(120, 150)])
+        assert [n for _, n in parts(box)] == [120, 30]
+        for _ in range(2):
+            hits = box.query(X[7], 400, where={"m": 7}, recall=1.0)
+            assert {hit.id for hit in hits} == {i for i in range(150) if i % 10 == 7}
+            assert hits[0].id == 7
+        assert [hit.id for hit in box.query(X[125], 1, where={"m": {"$in": [5, 6]}}, recall=1.0)] == [125]
+        assert box.query(X[0], where={"m": 77}) == []
+        box.delete(where={"m": 7})
+        assert box.query(X[7], where={"m": 7}) == []
