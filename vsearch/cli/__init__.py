@@ -1,4 +1,4 @@
-"""The `vsearch` command: demo, bench, build, query, info, datasets.
+"""The `vsearch` command: demo, rag-demo, bench, build, query, info, check, export, import, datasets.
 
 Typer and rich come with the extra ``cli``; this file needs neither, so that without them the command still starts
 and says what to install.

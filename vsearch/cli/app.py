@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from vsearch.cli import datasets, show
+from vsearch.cli import collections, datasets, show
 from vsearch.cli.bench import bench
 from vsearch.cli.demo import demo
 from vsearch.cli.files import build, info, query
+from vsearch.cli.rag import rag_demo
 from vsearch.errors import VsearchError
 
 
@@ -61,8 +62,9 @@ app = typer.Typer(
     help="Vector search: name the recall, the engine finds the speed.",
 )
 app.callback()(_options)
-for function in (demo, bench, build, query, info):
+for function in (demo, rag_demo, bench, build, query, info, collections.check, collections.export):
     app.command()(told(function))
+app.command("import")(told(collections.load))
 
 _datasets = typer.Typer(help="List and fetch public data sets.", no_args_is_help=True)
 _datasets.command("list")(told(datasets.list_known))
