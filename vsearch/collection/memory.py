@@ -70,6 +70,8 @@ class Part:
             self._ids = None
             assert self.index is not None
             self.index.remove(rows)
+            if not len(self.index) and not self.built:
+                self.index = None  # the next vectors choose anew between codes and none
 
 
 class Matches:
