@@ -40,11 +40,11 @@ OURS: tuple[tuple[str, str, Arguments, tuple[float, ...]], ...] = (
     ("LVQ two levels", "LVQ", lambda dim, bits: {"bits": bits // 2, "residual_bits": bits - bits // 2}, (4, 8)),
     ("OSQ", "OSQ", lambda dim, bits: {"bits": bits}, (1, 2, 4, 8)),
     ("SAQ", "SAQ", lambda dim, bits: {"bits": bits}, (0.5, *ALL_BITS)),
-    ("PQ 4", "PQ", lambda dim, bits: {"m": round(dim * bits / 4), "bits": 4}, (0.5, 1, 2, 4)),
-    ("PQ 8", "PQ", lambda dim, bits: {"m": round(dim * bits / 8), "bits": 8}, (0.5, 1, 2, 4)),
-    ("OPQ 4", "OPQ", lambda dim, bits: {"m": round(dim * bits / 4), "bits": 4}, (0.5, 1, 2)),
-    ("OPQ 8", "OPQ", lambda dim, bits: {"m": round(dim * bits / 8), "bits": 8}, (0.5, 1, 2)),
-    ("Residual", "ResidualQuantizer", lambda dim, bits: {"m": round(dim * bits / 8)}, (0.25, 0.5, 1)),
+    ("PQ 4", "PQ", lambda dim, bits: {"within": dim * bits / 8, "code": 4}, (0.5, 1, 2, 4)),
+    ("PQ 8", "PQ", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.5, 1, 2, 4)),
+    ("OPQ 4", "OPQ", lambda dim, bits: {"within": dim * bits / 8, "code": 4}, (0.5, 1, 2)),
+    ("OPQ 8", "OPQ", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.5, 1, 2)),
+    ("Residual", "ResidualQuantizer", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.25, 0.5, 1, 2)),
     ("Binary sign", "Binary", lambda dim, bits: {"method": "sign", "bits_per_dim": bits}, (1,)),
     ("Binary itq", "Binary", lambda dim, bits: {"method": "itq", "bits_per_dim": bits}, (1,)),
     ("Binary recurrent", "Binary", lambda dim, bits: {"method": "recurrent", "bits_per_dim": bits}, (1, 2, 4)),
@@ -131,7 +131,10 @@ class Ours:
     def fit(self, X: np.ndarray) -> None:
         self.dim = X.shape[1]
         options = self.options
-        if "within" in options:
+        if "code" in options:
+            options = {"m": codes_within(self.maker, self.dim, self.metric, options["within"], options["code"])}
+            options["bits"] = self.options["code"]
+        elif "within" in options:
             options = {"bits": bits_within(self.maker, self.dim, options["within"])}
         self.quantizer = self.maker(**options)
         self.quantizer.fit(X)
@@ -141,7 +144,7 @@ class Ours:
         self.codes = self.quantizer.encode(X)
 
     def bytes_per_vector(self) -> float:
-        return float(self.quantizer.bytes_per_vector(self.dim))
+        return float(self.quantizer.bytes_per_vector(self.dim, self.metric))
 
     def decode(self) -> np.ndarray:
         return self.quantizer.decode(self.codes)
@@ -172,6 +175,14 @@ def bits_within(maker: Any, dim: int, nbytes: float) -> float:
     """The most bits for each dimension, of which there may be fractions, that fit into so many bytes."""
     one, two = (maker(bits=bits).bytes_per_vector(dim) for bits in (1, 2))
     return min(8.0, 1 + (nbytes - one) / (two - one))
+
+
+def codes_within(maker: Any, dim: int, metric: str, nbytes: float, bits: int) -> int:
+    """The most codes of 4 or 8 bits that fit into so many bytes, the corrections of this metric among them."""
+    m = int(nbytes * 8 // bits)
+    while maker(m=m, bits=bits).bytes_per_vector(dim, metric) > nbytes:
+        m -= 1
+    return m
 
 
 class Faiss:

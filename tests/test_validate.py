@@ -141,6 +141,20 @@ def test_vectors_become_float32(dtype: str) -> None:
     assert (out is X) == (dtype == "float32")  # no copy where none is needed
 
 
+def test_lengths() -> None:
+    X = np.full((3, 4), 5e17, dtype=np.float32)  # of length 1e18, but for rounding
+    X[1] *= np.float32(0.99)
+    many = np.tile(X[1], (1000, 1))
+    assert v.check_lengths("X", many) is many
+    X[[0, 2]] *= np.float32(0.5)
+    assert v.check_lengths("X", X) is X
+    for factor, length in ((2, "1.98e+18"), (1e20, "9.9e+37")):
+        Y = X.copy()
+        Y[1] *= np.float32(factor)
+        message = f"`X` must have rows of length at most 1e+18 to be quantized; row 1 has length {length}. "
+        refuses(ParameterError, message + "Divide all vectors by one number.", v.check_lengths, "X", Y)
+
+
 def test_vectors_of_other_kinds() -> None:
     X = np.arange(12, dtype=np.float32).reshape(4, 3)
     for same in (

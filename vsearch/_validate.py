@@ -26,6 +26,9 @@ from vsearch.errors import DimensionError, DTypeError, DuplicateIdError, Paramet
 MAX_K = 65536
 MAX_DIM = 65536
 
+#: The longest vector that is compressed: squared distances between such fit into float32 with room to spare.
+MAX_LENGTH = 1e18
+
 #: What `check_vectors` takes as vectors; all of these are exact in float32 but float64, which is rounded.
 FLOATS = ("float16", "float32", "float64", "int8", "uint8")
 
@@ -147,6 +150,23 @@ def check_vectors(
     if n == 0 and not allow_empty:
         raise DimensionError(f"`{name}` must have at least one row; got shape {array.shape}.")
     return _as_finite_f32(name, array)
+
+
+def check_lengths(name: str, X: np.ndarray) -> np.ndarray:
+    """Return float32 ``X`` (n, d) if no row is longer than quantizers can take.
+
+    >>> check_lengths("X", np.ones((2, 4), np.float32)).shape
+    (2, 4)
+    """
+    with np.errstate(all="ignore"):
+        if np.vdot(X, X) <= MAX_LENGTH**2:  # one pass at the speed of memory
+            return X
+        lengths = np.sqrt(np.einsum("ij,ij->i", X, X, dtype=np.float64))
+    if not (lengths <= MAX_LENGTH).all():
+        row = int(np.argmax(lengths))
+        text = f"rows of length at most {MAX_LENGTH:g} to be quantized; row {row} has length {lengths[row]:.3g}"
+        raise ParameterError(f"`{name}` must have {text}. Divide all vectors by one number.")
+    return X
 
 
 def check_queries(name: str, Q: Any, dim: int) -> tuple[np.ndarray, bool]:

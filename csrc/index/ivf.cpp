@@ -147,16 +147,17 @@ void IvfScan::prepare(const float* query, Workspace& w) const {
 
 // What one list adds to the estimates of its codes. For ip <c + mean, q> is assembled from the centred parts.
 IvfScan::ListTerms IvfScan::terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const {
-    const auto margin2 = [&](float spread, float noise) { return epsilon * epsilon * (spread * spread * distance2 + noise * noise); };
+    const auto square = [](double x) { return x * x; };  // of |o|^2 in tables: float would overflow from lengths of 1e9 on
+    const auto margin2 = [&](float spread, float noise) { return square(epsilon) * (square(spread) * distance2 + square(noise)); };
     ListTerms t{distance2, 0.0f, 1.0f + epsilon * arrays_.compact.wobble, 0.0f, 0.0f, 0.0f};
     if (codec_ != nullptr) {
-        const float first = margin2(arrays_.first_spread * w.query->first_tilt(), w.query->first_noise());
-        const float full = margin2(arrays_.full_spread * w.query->full_tilt(), w.query->full_noise());
+        const double first = margin2(arrays_.first_spread * w.query->first_tilt(), w.query->first_noise());
+        const double full = margin2(arrays_.full_spread * w.query->full_tilt(), w.query->full_noise());
         // Where nothing is better than the whole code, only what the symbols add to its error can exclude a vector wrongly.
         const bool is_last = arrays_.rows.data == nullptr && codec_->shape().one_scale;
-        t.first_margin = std::sqrt(is_last ? std::max(first - full, 0.0f) : first);
+        t.first_margin = static_cast<float>(std::sqrt(is_last ? std::max(first - full, 0.0) : first));
         t.lead_margin = t.first_margin + w.query->lead_reach();
-        t.full_margin = is_last ? 0.0f : std::sqrt(full);
+        t.full_margin = is_last ? 0.0f : static_cast<float>(std::sqrt(full));
     }
     if (metric_ != Metric::kL2) {
         const float dot_centroid = 0.5f * (coarse_.norm2(list) + w.query_norm2 - distance2);

@@ -15,4 +15,16 @@ void PreparedQuery::round_tables(const float* tables, std::size_t symbols, float
     first_noise_ = scale_ * std::sqrt(static_cast<float>(symbols) / 12.0f);
 }
 
+float PreparedQuery::rounded_off(const float* tables, std::size_t first, std::size_t last) const {
+    float lanes[16] = {};
+    std::uint32_t rounded = 0;
+    for (std::size_t g = first; g < last; ++g) {
+        for (std::size_t k = 0; k < 16; ++k) lanes[k] += tables[g * 16 + k];
+        for (std::size_t k = 0; k < 16; ++k) rounded += lut_[g * 16 + k];
+    }
+    for (std::size_t width = 8; width > 0; width /= 2)
+        for (std::size_t k = 0; k < width; ++k) lanes[k] += lanes[k + width];
+    return (lanes[0] - scale_ * static_cast<float>(rounded)) / 16.0f;
+}
+
 }  // namespace vsearch

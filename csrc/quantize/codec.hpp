@@ -67,6 +67,10 @@ protected:
     // a symbol, about a twentieth of a 1-bit estimator's own (specs section 1.4); the bounds know of it.
     void round_tables(const float* tables, std::size_t symbols, float widest);
 
+    // What that takes from the sums of symbols first .. last - 1 on average. Nothing where tables are alike; but where a few are much
+    // wider than the others, as of principal axes, all entries of a narrow one become 0, and not their mean.
+    float rounded_off(const float* tables, std::size_t first, std::size_t last) const;
+
     AlignedArray<std::uint8_t> lut_;
     float scale_ = 0, offset_ = 0, first_noise_ = 0, full_noise_ = 0, sum_ = 0;
     float lead_offset_ = 0, lead_reach_ = 0;

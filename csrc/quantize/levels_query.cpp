@@ -85,6 +85,9 @@ void LevelsQuery::prepare(const float* q) {
             lead_reach_ += kReach * std::sqrt(energy * part.prefix_energy * static_cast<float>(part.length));
     }
     round_tables(tables_.data(), shape.symbols, widest);
+    const float of_lead = rounded_off(tables_.data(), 0, shape.lead);
+    lead_offset_ += of_lead;
+    offset_ += of_lead + rounded_off(tables_.data(), shape.lead, shape.symbols);
     full_noise_ = 0;
     if (!codec_.profile().empty()) {
         const float* profile = codec_.profile().data();

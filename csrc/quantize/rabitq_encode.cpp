@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "kernels/table.hpp"
 #include "quantize/planes.hpp"
@@ -28,12 +29,38 @@ struct Grid {
     double norm2 = 1;  // of the point
 };
 
+// Sums over coordinates of 16 bits, in integers: the search then goes the same way on every instruction set.
+struct Magnitudes {
+    std::uint64_t sum = 0, squares = 0;  // of 256ths of squares
+
+    Magnitudes(const std::int16_t* a, std::size_t dim) {
+        for (std::size_t first = 0; first < dim; first += kRun) {
+            std::uint32_t part = 0, part2 = 0;
+            for (std::size_t j = first; j < std::min(first + kRun, dim); ++j) {
+                const int magnitude = std::abs(static_cast<int>(a[j]));
+                part += static_cast<std::uint32_t>(magnitude);
+                part2 += static_cast<std::uint32_t>(magnitude * magnitude) >> 8;
+            }
+            sum += part, squares += part2;
+        }
+    }
+
+    // The largest magnitude where the root mean square is 1.
+    float peak(std::size_t dim) const { return kPeak / static_cast<float>(std::sqrt(256.0 * static_cast<double>(squares) / static_cast<double>(dim))); }
+
+private:
+    static constexpr std::size_t kRun = 512;
+};
+
 // The grid whose nearest point has the largest cosine with magnitudes of 15 bits.
 class GridSearch {
 public:
-    // `peak` is the largest magnitude where the root mean square is 1.
-    GridSearch(const std::int16_t* a, std::size_t dim, int bits, float peak, double sum)
-        : a_(a), dim_(dim), levels_(static_cast<float>(1 << bits)), unit_(levels_ / 2 * peak / kPeak * 65536.0f), sum_(sum) {
+    GridSearch(const std::int16_t* a, std::size_t dim, int bits) : GridSearch(a, dim, bits, Magnitudes(a, dim)) {}
+
+    GridSearch(const std::int16_t* a, std::size_t dim, int bits, const Magnitudes& magnitudes)
+        : a_(a), dim_(dim), levels_(static_cast<float>(1 << bits)), sum_(static_cast<double>(magnitudes.sum)) {
+        const float peak = magnitudes.peak(dim);
+        unit_ = levels_ / 2 * peak / kPeak * 65536.0f;
         low_ = 0.85f * std::min(kGaussianClip[bits], peak);
         high_ = std::max(1.02f * peak, 1.1f * kGaussianClip[bits]);
         best_.top = static_cast<int>(levels_ / 2) - 1;
@@ -122,11 +149,10 @@ EncodedVector RabitqCodec::encode(float* residual, const Origin& origin, EncodeS
     scratch.codes.resize(dim);
     std::int16_t* small = scratch.small.data();
     const bool zero = !(moments.norm2 > 0 && std::isfinite(moments.norm2));
-    const float factor = zero ? 0.0f : kPeak / peak, root_mean_square = static_cast<float>(std::sqrt(moments.norm2 / static_cast<double>(dim)));
-    kernels().quantize_i16(residual, dim, factor, small);
+    kernels().quantize_i16(residual, dim, zero ? 0.0f : kPeak / peak, small);
     Grid grid;
     grid.top = (1 << (bits_ - 1)) - 1;
-    if (!zero) grid = GridSearch(small, dim, bits_, peak / root_mean_square, static_cast<double>(absolute) * factor).run(bits_ <= kFewBits ? kFew : kMany);
+    if (!zero) grid = GridSearch(small, dim, bits_).run(bits_ <= kFewBits ? kFew : kMany);
     float dots[2];
     kernels().grid_codes(residual, origin.centroid, small, dim, grid.scale, grid.shift, grid.top, scratch.codes.data(), dots);
     pack_planes(scratch.codes.data(), dim, bits_ - 1, extra);

@@ -62,11 +62,12 @@ void TableQuery::prepare(const float* q) {
         kernel.scores_f32(part, 0, 1, books.length(s), group.table.data(), group.bias.data(), group.count, symbols_.data() + books.first[s] * 16);
     }
     const TableModel& model = codec_.model();
-    float dropped = 0;  // variance of what the symbols of a correction leave out
+    double dropped = 0;  // variance of what the symbols of a correction leave out
     if (codec_.corrections() == 1) {
         float* table = symbols_.data() + books.books() * 16;
         for (std::size_t k = 0; k < 16; ++k) table[k] = (model.low + model.step * (16.0f * static_cast<float>(k) + 7.5f)) / model.rescale;
-        dropped = (16 * model.step / model.rescale) * (16 * model.step / model.rescale) / 12.0f;
+        const double width = 16 * model.step / model.rescale;
+        dropped = width * width / 12;
     } else if (codec_.corrections() == 2) {
         std::copy(tables_.data() + books.books() * 16, tables_.data() + codes_ * 16, symbols_.data() + books.books() * 16);
     }
@@ -81,7 +82,9 @@ void TableQuery::prepare(const float* q) {
         offset_ += smallest;
     }
     round_tables(symbols_.data(), codec_.shape().symbols, widest);
-    first_noise_ = std::sqrt(first_noise_ * first_noise_ + dropped + model.symbol_bias * model.symbol_bias);
+    offset_ += rounded_off(symbols_.data(), 0, codec_.shape().symbols);
+    const double rounded = first_noise_, bias = model.symbol_bias;
+    first_noise_ = static_cast<float>(std::sqrt(rounded * rounded + dropped + bias * bias));
     full_noise_ = model.code_bias;
 }
 

@@ -68,6 +68,10 @@ KINDS: dict[str, Callable[[], Any]] = {
     "flat osq": lambda: _shrunk(vs.Flat(quantizer=vs.OSQ(2, rotation="dense"), refine=None)),
     "ivf lvq": lambda: _shrunk(vs.IVF(3, "ip", quantizer=vs.LVQ(2, 3), refine=None)),
     "ivf saq": lambda: _shrunk(vs.IVF(2, "cosine", quantizer=vs.SAQ(3), refine="f16"), d=20),
+    "flat pq": lambda: _shrunk(vs.Flat(quantizer=vs.PQ(4), refine=None)),
+    "flat opq": lambda: _shrunk(vs.Flat("cosine", quantizer=vs.OPQ(5, 4), refine="int8")),
+    "ivf pq": lambda: _shrunk(vs.IVF(3, "ip", quantizer=vs.PQ(6, 4), refine=None)),
+    "ivf residual": lambda: _shrunk(vs.IVF(2, quantizer=vs.ResidualQuantizer(4, 4, splits=2), refine=None)),
     "ivf turboquant": lambda: _shrunk(vs.IVF(2, quantizer=vs.TurboQuant(2, "prod"), refine=None)),
 }
 

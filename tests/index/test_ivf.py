@@ -312,6 +312,10 @@ def test_duplicates_are_told_by_their_ids(exact: None, metric: str, bits: int | 
 def test_vectors_at_the_ends_of_float32(bits: int | None, metric: str, scale: float) -> None:
     """Squares overflow or vanish; answers may be poor then, and must still be ids of the index."""
     X = np.random.default_rng(5).standard_normal((300, 20)).astype(np.float32) * np.float32(scale)
+    if bits is not None and metric != "cosine" and scale > 1e18:
+        with pytest.raises(vs.ParameterError, match=r"`X` must have rows of length at most 1e\+18 to be quantized"):
+            make(40, metric, bits).fit(X)
+        return
     index = make(40, metric, bits).fit(X, queries=X[:5], threads=1)
     for effort in (1, 7, 40):
         for Q in (X[:3], X[0], X[:3] * np.float32(0)) if metric != "cosine" else (X[:3], X[0]):

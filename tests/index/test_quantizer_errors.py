@@ -107,7 +107,8 @@ INSIDE = {
 }
 CALLS = {
     "fit": ("X", "queries", "threads"), "encode": ("X", "threads"), "decode": ("codes",),
-    "estimate": ("query", "codes"), "estimate_stages": ("query", "codes", "epsilon"), "bytes_per_vector": ("dim",),
+    "estimate": ("query", "codes"), "estimate_stages": ("query", "codes", "epsilon"),
+    "bytes_per_vector": ("dim", "metric"),
     "hamming": ("queries", "codes"), "symmetric": ("queries", "codes"),
 }  # fmt: skip
 
@@ -175,6 +176,7 @@ def test_bad_arguments_of_calls(cls: type[vs.Quantizer]) -> None:
         (bad, lambda v: coder.estimate_stages(X[0], v)),
         (numbers("epsilon", "[0, inf)", [-0.1]), lambda v: coder.estimate_stages(X[0], codes, v)),
         (ints("dim", 1, 65536), coder.bytes_per_vector),
+        (choices("metric", "'l2', 'ip', 'cosine'"), lambda v: coder.bytes_per_vector(D, v)),
     ]
     if isinstance(coder, vs.Binary):
         for call in (coder.hamming, coder.symmetric):

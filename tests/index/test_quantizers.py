@@ -145,6 +145,16 @@ def shown(index: Any) -> str:
     return re.sub(r"[\d,]+ bytes each", "", repr(index))  # a table of ids may not have been needed yet
 
 
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_long_vectors_are_found_like_short_ones(name: str, metric: str) -> None:
+    """Models and bounds hold products of lengths, which must not leave float32."""
+    X = vectors(300, 24, 8)
+    short, long = (made("flat", name, metric, None).fit(Z, threads=1) for Z in (X, X * np.float32(2.0**58)))
+    (ids, distances), (others, far) = short.search(X[:50], 3), long.search(X[:50] * np.float32(2.0**58), 3)
+    assert (ids == others).mean() > 0.99 and np.allclose(far / 2.0**116, distances, rtol=1e-3, atol=1e-3)
+
+
 @settings(max_examples=45, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(SMALL),
@@ -197,12 +207,13 @@ def test_the_quantizer_of_the_user_stays_as_it_is(name: str, kind: str, tmp_path
     assert vs.load(tmp_path / "x.vsx").quantizer.params() == given_.params()
 
 
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
 @pytest.mark.parametrize("name", SMALL)
-def test_codes_take_the_bytes_that_are_told(name: str) -> None:
+def test_codes_take_the_bytes_that_are_told(name: str, metric: str) -> None:
     X = vectors(3200, 48, 7)
-    index = made("flat", name, "l2", None).fit(X)
+    index = made("flat", name, metric, None).fit(X)
     alone = QUANTIZERS[name][0]().fit(X)
     learnt = sum(a.nbytes for a in index._core.quantizer.arrays.values())
     # Beside codes and factors a slot and a position of 4 bytes each, and the list of each block.
     codes = (index._core.nbytes - learnt - index._core.transformed_centroids.nbytes) / 3200
-    assert codes == pytest.approx(alone.bytes_per_vector(48) + 8, abs=0.2)
+    assert codes == pytest.approx(alone.bytes_per_vector(48, metric) + 8, abs=0.2)

@@ -142,16 +142,16 @@ def test_3_bounds_and_errors_in_clusters_carry_the_rounding_of_the_query(engine:
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("bits", [1, 3, 4, 8])
 def test_4_codes_and_estimates_are_the_same_on_every_engine(engine: str, bits: int, dim: int) -> None:
-    """Sums are rounded in another order on each engine: of two scales that are as good, each may take another one."""
+    """Codes bit for bit; factors are sums, which each engine rounds in an order of its own."""
     X, q = gaussian(7, 64, dim), gaussian(8, dim)
     quantizer = centred(bits, dim)
     found, reference = encoded(quantizer, X), by_scalar(bits, X)
-    assert found.symbols.tobytes() == reference.symbols.tobytes() and found.extra.shape == reference.extra.shape
+    assert found.symbols.tobytes() == reference.symbols.tobytes()
+    assert found.extra.tobytes() == reference.extra.tobytes()
     assert np.allclose(found.first, reference.first, rtol=1e-5)
-    assert np.allclose(found.full[:, 0], reference.full[:, 0], rtol=1e-5)
+    assert np.allclose(found.full, reference.full, rtol=1e-5)
     assert np.allclose(found.spreads[:, 0], reference.spreads[:, 0], rtol=1e-4)
-    assert np.allclose(cosines(quantizer, X, found), cosines(quantizer, X, reference), rtol=0, atol=1e-6)
-    assert (levels(quantizer, found) == levels(quantizer, reference)).mean() > 0.95
+    assert np.allclose(found.spreads[:, 1], reference.spreads[:, 1], rtol=1e-2)  # 1 - cos^2: 8 bits leave 5e-5 of 1
     codes = quantizer.encode(X)
     assert codes.symbols.tobytes() == found.symbols.tobytes() and codes.extra.tobytes() == found.extra.tobytes()
     y, rotated = levels(quantizer, codes), quantizer.transform.apply(X).astype(np.float64)

@@ -29,6 +29,7 @@ from vsearch._validate import (
     check_ids,
     check_int,
     check_k,
+    check_lengths,
     check_path,
     check_queries,
     check_vectors,
@@ -41,6 +42,8 @@ from vsearch.storage import container
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from vsearch.quantize.base import Quantizer
 
 METRICS = ("l2", "ip", "cosine")
 DEFAULT_RECALL = 0.95
@@ -59,6 +62,7 @@ class Index(ABC):
     """
 
     kind: ClassVar[str]
+    quantizer: Quantizer | None = None
 
     def __init__(self, metric: str) -> None:
         self.metric = check_choice("metric", metric, METRICS)
@@ -133,7 +137,8 @@ class Index(ABC):
         Parameters
         ----------
         X : array-like of shape (n, d), n >= 1
-            float32 is used as it is; float16, float64, int8 and uint8 are converted. NaN and infinity are refused.
+            float32 is used as it is; float16, float64, int8 and uint8 are converted. NaN and infinity are refused, and
+            with a quantizer, where the metric is not cosine, vectors longer than 1e18.
         ids : array-like of n unique ints >= 0, default 0 .. n-1
         queries : array-like of shape (m, d), optional
             Queries like those to come, for the calibration of `recall=`. By default vectors of X stand in for them.
@@ -415,7 +420,9 @@ class Index(ABC):
         return NotFittedError(f"{type(self).__name__} is not fitted; call fit(X) first.")
 
     def _prepare(self, X: np.ndarray, name: str = "X") -> np.ndarray:
-        return unit_rows(X, name) if self.metric == "cosine" else X
+        if self.metric == "cosine":
+            return unit_rows(X, name)
+        return X if self.quantizer is None else check_lengths(name, X)
 
     _calibrated: ClassVar[bool] = False
     """Whether `effort` changes the answer, so that `recall=` needs a calibration."""

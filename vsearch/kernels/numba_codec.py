@@ -134,6 +134,16 @@ def fold(lanes: np.ndarray) -> Float:
 
 
 @jit_part
+def rounded_off(out: Query, first: Int, last: Int) -> Float:
+    """What the rounding takes from the sums of symbols first .. last - 1 on average."""
+    lanes, rounded = np.zeros(LANES, dtype=np.float32), np.int64(0)
+    for i in range(LANES * first, LANES * last):
+        lanes[i % LANES] += out.table[i]
+        rounded += np.int64(out.lut[i])
+    return (fold(lanes) - out.scalars[SCALE] * np.float32(rounded)) / np.float32(LANES)
+
+
+@jit_part
 def to_16_bits(x: np.ndarray, factor: Float, out: np.ndarray) -> None:
     """x * factor rounded to the nearest, ties to even, within +-PEAK."""
     for j in range(len(x)):

@@ -33,6 +33,7 @@ from vsearch.kernels.numba_codec import (
     Parts,
     Query,
     round_tables,
+    rounded_off,
 )
 from vsearch.kernels.numba_codes import CHUNK
 from vsearch.kernels.numba_rabitq import full_dot_rabitq, prepare_rabitq, subset_sums
@@ -150,6 +151,9 @@ def _prepare_levels(q: np.ndarray, coder: Coder, out: Query) -> None:
         else:
             s[LEAD_REACH] += REACH * np.sqrt(energy * parts.values[p, ENERGY] * np.float32(parts.layout[p, LENGTH]))
     round_tables(widest, out)
+    of_lead = rounded_off(out, 0, coder.lead)
+    s[LEAD_OFFSET] += of_lead
+    s[OFFSET] += of_lead + rounded_off(out, coder.lead, len(out.table) // 16)
     if len(parts.profile) > 0:
         _tilt(q, parts.profile, s)
 

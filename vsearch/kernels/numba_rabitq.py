@@ -71,6 +71,17 @@ def _try_clip(small: np.ndarray, scale: Int, shift: Int, top: Int, total: Float)
 
 
 @jit_part
+def _magnitudes(small: np.ndarray) -> tuple[Int, Int]:
+    """(sum |a|, sum of 256ths of squares), in integers."""
+    total: Int = 0
+    squares: Int = 0
+    for a in small:
+        total += abs(np.int64(a))
+        squares += np.int64(a) * np.int64(a) >> 8
+    return total, squares
+
+
+@jit_part
 def _best_scale(small: np.ndarray, bits: Int, peak: Float, total: Float) -> tuple[Int, Int]:
     """(scale, shift) of the grid whose nearest point has the largest cosine with magnitudes of 15 bits.
 
@@ -114,22 +125,21 @@ def _best_scale(small: np.ndarray, bits: Int, peak: Float, total: Float) -> tupl
 def _choose_rows(residuals: np.ndarray, bits: Int, codes: np.ndarray) -> None:
     """The unsigned codes u of every residual: distances from the sign boundary, mirrored below it."""
     dim, half = residuals.shape[1], 1 << (bits - 1)
-    small, lanes = np.empty(dim, dtype=np.int16), np.empty((2, LANES), dtype=np.float32)
+    small, lanes = np.empty(dim, dtype=np.int16), np.empty(LANES, dtype=np.float32)
     for i in range(len(residuals)):
         o, peak, scale, shift = residuals[i], ZERO, 0, 0
         for j in range(LANES):
-            lanes[0, j] = lanes[1, j] = ZERO
+            lanes[j] = ZERO
         for j in range(dim):
-            lanes[0, j % LANES] += o[j] * o[j]
-            lanes[1, j % LANES] += abs(o[j])
+            lanes[j % LANES] += o[j] * o[j]
             peak = max(peak, abs(o[j]))
-        norm2, absolute = np.float64(fold(lanes[0])), np.float64(fold(lanes[1]))
         for j in range(dim):
             small[j] = 0
-        if bits > 1 and 0 < norm2 < np.inf:
-            factor, deviation = PEAK / peak, np.float32(np.sqrt(norm2 / np.float64(dim)))
-            to_16_bits(o, factor, small)
-            scale, shift = _best_scale(small, bits, peak / deviation, absolute * np.float64(factor))
+        if bits > 1 and 0 < fold(lanes) < np.inf:
+            to_16_bits(o, PEAK / peak, small)
+            total, squares = _magnitudes(small)
+            deviation = np.float32(np.sqrt(256.0 * np.float64(squares) / np.float64(dim)))
+            scale, shift = _best_scale(small, bits, PEAK / deviation, np.float64(total))
         for j in range(dim):
             level = _grid_level(small[j], scale, shift, half - 1)
             codes[i, j] = half + level if o[j] > ZERO else half - 1 - level

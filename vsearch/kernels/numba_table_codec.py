@@ -17,13 +17,13 @@ from vsearch.kernels.numba_codec import (
     ROWS_PER_TASK,
     SUM,
     TABLE,
-    TWELVE,
     ZERO,
     Codec,
     Coder,
     Query,
     Tables,
     round_tables,
+    rounded_off,
 )
 from vsearch.kernels.numba_table import (
     MOST_CENTROIDS,
@@ -279,14 +279,14 @@ def prepare_tables(q: np.ndarray, tables: Tables, out: Query) -> None:
         _products(q, begin, tables.centroids[b], tables.bias[b], length, out.entries[b])
         near = out.table[SYMBOLS * b : SYMBOLS * (b + 1)]
         _products(q, begin, tables.groups[b], tables.group_bias[b], length, near)
-    dropped, at = ZERO, SYMBOLS * books
+    dropped, at = 0.0, SYMBOLS * books
     if tables.corrections == 1:
         group = np.float32(SYMBOLS)
         for k in range(SYMBOLS):
             level = group * np.float32(k) + HALF_GROUP
             out.table[at + k] = (model[LOW] + model[STEP] * level) / model[RESCALE]
-        width = group * model[STEP] / model[RESCALE]
-        dropped = width * width / TWELVE
+        width = np.float64(group * model[STEP] / model[RESCALE])
+        dropped = width * width / 12.0
     else:
         for k in range(SYMBOLS * tables.corrections):
             out.table[at + k] = out.entries[books + k // SYMBOLS, k % SYMBOLS]
@@ -306,8 +306,9 @@ def prepare_tables(q: np.ndarray, tables: Tables, out: Query) -> None:
         offset += smallest
     round_tables(widest, out)
     s[SUM] = s[LEAD_OFFSET] = s[LEAD_REACH] = ZERO
-    s[OFFSET], s[FULL_NOISE] = offset, model[CODE_BIAS]
-    s[FIRST_NOISE] = np.sqrt(s[FIRST_NOISE] * s[FIRST_NOISE] + dropped + model[SYMBOL_BIAS] * model[SYMBOL_BIAS])
+    s[OFFSET], s[FULL_NOISE] = offset + rounded_off(out, 0, len(out.table) // SYMBOLS), model[CODE_BIAS]
+    rounded, bias = np.float64(s[FIRST_NOISE]), np.float64(model[SYMBOL_BIAS])
+    s[FIRST_NOISE] = np.sqrt(rounded * rounded + dropped + bias * bias)
 
 
 @jit_part

@@ -98,7 +98,8 @@ def _slack(base: Float, norm2: Float, norms: np.ndarray) -> Float:
 @jit_part
 def _margin2(epsilon: Float, spread: Float, distance2: Float, noise: Float) -> Float:
     """Square of epsilon standard deviations of <y, q'>: the code's own and the rounding of the query."""
-    return epsilon * epsilon * (spread * spread * distance2 + noise * noise)
+    wide, tilted, added = np.float64(epsilon), np.float64(spread), np.float64(noise)
+    return wide * wide * (tilted * tilted * np.float64(distance2) + added * added)
 
 
 @jit_part
@@ -109,8 +110,8 @@ def _margins(codes: Codes, s: np.ndarray, epsilon: Float, distance2: Float, is_l
     first = _margin2(epsilon, codes.first_spread * s[FIRST_TILT], distance2, s[FIRST_NOISE])
     full = _margin2(epsilon, codes.full_spread * s[FULL_TILT], distance2, s[FULL_NOISE])
     if is_last and codes.coder.one_scale:
-        return np.sqrt(max(first - full, ZERO)), ZERO
-    return np.sqrt(first), np.sqrt(full)
+        return np.float32(np.sqrt(max(first - full, 0.0))), ZERO
+    return np.float32(np.sqrt(first)), np.float32(np.sqrt(full))
 
 
 @jit_part

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vsearch._threads import resolve_threads
-from vsearch._validate import MAX_DIM, check_float, check_int, check_queries, check_vectors
+from vsearch._validate import MAX_DIM, check_choice, check_float, check_int, check_lengths, check_queries, check_vectors
 from vsearch.errors import DimensionError, DTypeError, NotFittedError, ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.codes import ADD, RESCALE, SHIFT, Codes, CompactFactors, Encoded
@@ -86,8 +86,8 @@ class Quantizer(ABC):
         """Sets `transform` and `codec`; ValueError where the arrays are not those that `_learn` makes."""
 
     @abstractmethod
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
+    def _size(self, dim: int, metric: str) -> float:
+        """What `bytes_per_vector` returns."""
 
     def columns(self, metric: str) -> int:
         """Which factors a compact index of this `metric` stores for each vector."""
@@ -198,6 +198,12 @@ class Quantizer(ABC):
 
     # ------------------------------------------------------------------ alone
 
+    def bytes_per_vector(self, dim: int, metric: str = "l2") -> float:
+        """Bytes of code and factors for one vector of `dim` dimensions in a Flat index of a `metric` ("l2", "ip" or
+        "cosine"), or compressed alone (as under "l2"); of `SAQ` before it is trained the most that it can be.
+        """
+        return self._size(check_dim(dim), check_choice("metric", metric, METRICS))
+
     @property
     def dim(self) -> int | None:
         """Dimension it was fitted to, or None."""
@@ -216,9 +222,9 @@ class Quantizer(ABC):
         Raises
         ------
         ParameterError, DimensionError, DTypeError
-            If X or queries are no finite vectors of one dimension.
+            If X or queries are no finite vectors of one dimension, or a row of X is longer than 1e18.
         """
-        X = check_vectors("X", X)
+        X = check_lengths("X", check_vectors("X", X))
         queries = None if queries is None else check_vectors("queries", queries, X.shape[1])
         mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
         sample = sample_of(X) - mean if self.needs_data else np.zeros((0, X.shape[1]), dtype=np.float32)
@@ -234,10 +240,10 @@ class Quantizer(ABC):
         Raises
         ------
         NotFittedError, DimensionError, DTypeError, ParameterError
-            Before `fit`, or if X are no finite vectors of its dimension.
+            Before `fit`, or if X are no finite vectors of its dimension, or one is longer than 1e18.
         """
         self._check_fitted()
-        X, threads = check_vectors("X", X, self.dim), resolve_threads(threads)
+        X, threads = check_lengths("X", check_vectors("X", X, self.dim)), resolve_threads(threads)
         transformed = self.apply(X, threads) - self.transformed_mean
         origin = np.zeros((1, self.transform.padded), dtype=np.float32)
         lists = np.zeros(len(X), dtype=np.uint32)

@@ -16,7 +16,7 @@ import numpy as np
 from vsearch._validate import check_choice, check_int
 from vsearch.errors import ParameterError
 from vsearch.kernels import core
-from vsearch.quantize.base import Quantizer, check_dim, padded, sample_of
+from vsearch.quantize.base import Quantizer, padded, sample_of
 from vsearch.quantize.codes import Codes
 from vsearch.quantize.frames import (
     frame_of,
@@ -97,9 +97,8 @@ class Binary(Quantizer):
         """Arguments of the constructor."""
         return {"method": self.method, "bits_per_dim": self.bits_per_dim, "seed": self.seed}
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
-        wide = padded(check_dim(dim))
+    def _size(self, dim: int, metric: str) -> float:
+        wide = padded(dim)
         return wide / 8 + 8 * (self.bits_per_dim - 1) * -(-wide // 64) + FACTOR_BYTES
 
     def _learn(

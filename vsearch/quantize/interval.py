@@ -13,7 +13,7 @@ import numpy as np
 
 from vsearch._validate import check_choice, check_flag, check_int
 from vsearch.errors import ParameterError
-from vsearch.quantize.base import ADD, RESCALE, SHIFT, Quantizer, check_dim, padded
+from vsearch.quantize.base import ADD, RESCALE, SHIFT, Quantizer, padded
 from vsearch.quantize.codebooks import two_level, uniform
 from vsearch.quantize.frames import ROTATIONS, frame_of, learn_frame
 from vsearch.quantize.segments import Segment, code_bytes, codec_of, describe, prefix_bits
@@ -40,9 +40,8 @@ class _Interval(Quantizer):
         """Which factors a compact index of this `metric` stores for each vector."""
         return ADD | RESCALE | SHIFT
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
-        return code_bytes(padded(check_dim(dim)), self._bits) + FACTOR_BYTES
+    def _size(self, dim: int, metric: str) -> float:
+        return code_bytes(padded(dim), self._bits) + FACTOR_BYTES
 
 
 class LVQ(_Interval):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vsearch._validate import check_choice, check_int
-from vsearch.quantize.base import Quantizer, check_dim, padded
+from vsearch.quantize.base import Quantizer, padded
 from vsearch.quantize.codebooks import Codebook, lloyd_max
 from vsearch.quantize.codes import Encoded
 from vsearch.quantize.frames import (
@@ -77,9 +77,8 @@ class LloydMax(Quantizer):
         """Arguments of the constructor."""
         return {"bits": self.bits, "rotation": self.rotation, "seed": self.seed}
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
-        return code_bytes(padded(check_dim(dim)), self.bits) + FACTOR_BYTES
+    def _size(self, dim: int, metric: str) -> float:
+        return code_bytes(padded(dim), self.bits) + FACTOR_BYTES
 
     def _learn(
         self, residuals: np.ndarray, dim: int, metric: str, queries: np.ndarray | None, threads: int
@@ -131,9 +130,8 @@ class TurboQuant(Quantizer):
         """Arguments of the constructor."""
         return {"bits": self.bits, "mode": self.mode, "seed": self.seed}
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
-        return code_bytes(padded(check_dim(dim)), self.bits) + FACTOR_BYTES
+    def _size(self, dim: int, metric: str) -> float:
+        return code_bytes(padded(dim), self.bits) + FACTOR_BYTES
 
     def _learn(
         self, residuals: np.ndarray, dim: int, metric: str, queries: np.ndarray | None, threads: int

@@ -13,7 +13,7 @@ import numpy as np
 
 from vsearch._validate import check_choice, check_int
 from vsearch.kernels import core
-from vsearch.quantize.base import Quantizer, check_dim, padded
+from vsearch.quantize.base import Quantizer, padded
 from vsearch.quantize.frames import ROTATIONS, frame_of, learn_frame
 
 FACTOR_BYTES = 4
@@ -70,9 +70,8 @@ class RaBitQ(Quantizer):
     def _shown(self) -> dict[str, Any]:
         return {"bits": self.bits} | ({} if self.rotation == "hadamard" else {"rotation": self.rotation})
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index."""
-        wide = padded(check_dim(dim))
+    def _size(self, dim: int, metric: str) -> float:
+        wide = padded(dim)
         return wide / 8 + 8 * (self.bits - 1) * -(-wide // CHUNK) + FACTOR_BYTES
 
     def _learn(

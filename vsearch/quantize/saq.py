@@ -17,7 +17,7 @@ import numpy as np
 from vsearch._validate import check_choice, check_float, check_int
 from vsearch.errors import NotFittedError, ParameterError
 from vsearch.quantize.allocation import OBJECTIVES, UNIT, allocate, error_table, plan_text
-from vsearch.quantize.base import Quantizer, check_dim, padded
+from vsearch.quantize.base import Quantizer, padded
 from vsearch.quantize.codebooks import MAX_BITS, Codebook, fitted, lloyd_max, uniform
 from vsearch.quantize.frames import frame_of, matrices, principal_axes, random_orthogonal, rotation_stream
 from vsearch.quantize.moments import second_moment
@@ -140,11 +140,9 @@ class SAQ(Quantizer):
         lengths, widths, told = self.arrays["plan.lengths"], self.arrays["plan.widths"], self.arrays["plan.told"]
         return Plan(lengths, widths, float(told[0]), float(told[1]))
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code and factors for one vector of `dim` dimensions, compressed alone or in a Flat index; before
-        training the most that it can be.
-        """
-        wide = padded(check_dim(dim))
+    def _size(self, dim: int, metric: str) -> float:
+        """Before training the most that it can be."""
+        wide = padded(dim)
         if self.codec is not None and self.transform.dim == dim:
             return self.codec.symbols / 2 + self.codec.extra_bytes + FACTOR_BYTES
         return self.bits * wide / 8 + FACTOR_BYTES

@@ -17,7 +17,7 @@ import numpy as np
 from vsearch._validate import MAX_DIM, check_choice, check_int
 from vsearch.errors import ParameterError
 from vsearch.kernels import core
-from vsearch.quantize.base import Quantizer, check_dim, sample_of, take
+from vsearch.quantize.base import Quantizer, sample_of, take
 from vsearch.quantize.frames import frame_of, matrices
 from vsearch.quantize.subspaces import Layout, layout_of
 
@@ -80,10 +80,8 @@ class TableQuantizer(Quantizer):
         """Weight of errors along a vector over those across it."""
         return 1.0
 
-    def bytes_per_vector(self, dim: int) -> float:
-        """Bytes of code for one vector of `dim` dimensions, compressed alone or in a Flat index under l2."""
-        check_dim(dim)
-        codes = self.m + (0 if self._has_norms("l2") else 8 // self.bits)
+    def _size(self, dim: int, metric: str) -> float:
+        codes = self.m + (0 if self._has_norms(metric) else 8 // self.bits)
         symbols = -(-codes // 4) * 4
         return symbols / 2 + (-(-codes // 2) if self.bits == 8 else 0)
 
