@@ -155,6 +155,19 @@ def test_long_vectors_are_found_like_short_ones(name: str, metric: str) -> None:
     assert (ids == others).mean() > 0.99 and np.allclose(far / 2.0**116, distances, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("make", [lambda: vs.SAQ(4), lambda: vs.SAQ(2), lambda: vs.PQ(192, 4), lambda: vs.LVQ(4)])
+def test_unequal_variances_cost_the_scan_no_neighbour(make: Make) -> None:
+    """Tables of narrow symbols round to zero beside those of wide ones, and must not shift the bounds."""
+    rng = np.random.default_rng(9)
+    X = (rng.standard_normal((3030, 384)) / np.sqrt(np.arange(1, 385))).astype(np.float32)
+    X, Q = X[:3000], X[3000:]
+    by_estimates = make().fit(X)
+    nearest = np.argsort(by_estimates.estimate(Q, by_estimates.encode(X)), axis=1)[:, :10]
+    for index in (vs.Flat(quantizer=make(), refine=None), vs.IVF(1, quantizer=make(), refine=None)):
+        ids = index.fit(X, threads=1).search(Q, 10, effort=PROBE_ALL)[0]
+        assert wordnet.recall(ids, nearest) > 0.98
+
+
 @settings(max_examples=45, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(SMALL),
