@@ -43,8 +43,6 @@ from vsearch.storage import container
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from vsearch.quantize.base import Quantizer
-
 METRICS = ("l2", "ip", "cosine")
 DEFAULT_RECALL = 0.95
 MAX_VECTORS = 2**32 - 64
@@ -62,7 +60,6 @@ class Index(ABC):
     """
 
     kind: ClassVar[str]
-    quantizer: Quantizer | None = None
 
     def __init__(self, metric: str) -> None:
         self.metric = check_choice("metric", metric, METRICS)
@@ -422,7 +419,7 @@ class Index(ABC):
     def _prepare(self, X: np.ndarray, name: str = "X") -> np.ndarray:
         if self.metric == "cosine":
             return unit_rows(X, name)
-        return X if self.quantizer is None else check_lengths(name, X)
+        return X if getattr(self, "quantizer", None) is None else check_lengths(name, X)
 
     _calibrated: ClassVar[bool] = False
     """Whether `effort` changes the answer, so that `recall=` needs a calibration."""
