@@ -154,7 +154,8 @@ class Contestant:
 class Arena:
     """What all contestants get: the files of the base and the queries, and how to measure.
 
-    `recall` judges ids (nq, k). With a `store` the peers' indexes are built once and loaded by later runs.
+    `recall` judges ids (nq, k). With a `store` the peers' indexes are built once and loaded by later runs, but
+    for those named `fresh`.
     """
 
     base: Path
@@ -168,6 +169,7 @@ class Arena:
     core: int | None = 0
     floor: float = 0.8
     store: Path | None = None
+    fresh: frozenset[str] = frozenset()
 
     def ready(self, contestant: Contestant) -> None:
         """Check that the library is here, build the index or load it, hand over the queries."""
@@ -192,7 +194,7 @@ class Arena:
     def _stored(self, contestant: Contestant, folder: Path) -> dict[str, Any]:
         """Load the index of an earlier run of the same library, or build and keep it."""
         notes, files = folder / "facts.json", folder / "files"
-        if notes.is_file():
+        if notes.is_file() and contestant.name not in self.fresh:
             facts: dict[str, Any] = json.loads(notes.read_text(encoding="utf-8"))
             if facts["version"] == contestant.facts["version"] and facts["shape"] == list(self.shape):
                 n, dim = self.shape

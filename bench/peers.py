@@ -4,9 +4,9 @@
     python bench/peers.py DATA --race vsearch-graph,symqg-R32,hnswlib-M16
     python bench/peers.py DATA --python usearch,scann=/path/to/other/python
 
-DATA is the name of a known data set or a file. The contestants, at the parameters that their own documentation
-recommends, are named in libraries/__init__.py. Each has a process of its own (arena.py): its peak memory is its own,
-and one that does not install, or crashes, is listed as such and hurts nobody.
+DATA is the name of a known data set or a file; there may be several. The contestants, at the parameters that their own
+documentation recommends, are named in libraries/__init__.py. Each has a process of its own (arena.py): its peak memory
+is its own, and one that does not install, or crashes, is listed as such and hurts nobody.
 
 Without --race one contestant after another is built, swept and ended. With --race the named ones (or `all`) are built
 one after another and stay; then they sweep in turn, so that a slow moment of the machine hits all of them, and a ratio
@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="a file, or the name of a data set")
+    parser.add_argument("data", nargs="+", help="files, or names of data sets")
     parser.add_argument("--only", type=words, default=[], help="contestants, or beginnings of their names; default all")
     parser.add_argument("--race", type=words, default=[], help="contestants that sweep in turn, or `all`")
     parser.add_argument("--limit-base", type=int, help="the first N vectors; the truth is then computed")
@@ -60,8 +60,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--core", type=int, default=0, help="the core for single queries; -1 pins nothing")
     parser.add_argument("--python", action="append", default=[], metavar="NAMES=PATH", help="another Python for these")
     parser.add_argument("--store", type=Path, help="a folder that keeps the peers' indexes for later runs")
+    parser.add_argument("--fresh", type=words, default=[], help="contestants to build anew in spite of the store")
     parser.add_argument("--patience", type=float, default=3600, help="seconds that one step of a contestant may take")
-    parser.add_argument("--out", type=Path, help="stem of the files written; default bench/results/peers-DATA")
+    parser.add_argument(
+        "--out", type=Path, help="stem of the files written; default bench/results/peers, -DATA is added"
+    )
     return parser.parse_args(argv)
 
 
@@ -86,11 +89,11 @@ def python_of(entry: Entry, asked: Sequence[str]) -> str | None:
     return None
 
 
-def load(options: argparse.Namespace) -> tuple[str, str, np.ndarray, np.ndarray, Any]:
+def load(options: argparse.Namespace, source: str) -> tuple[str, str, np.ndarray, np.ndarray, Any]:
     """Name, metric, base, queries and their truth. Vectors of a cosine set come with length 1."""
     from vsearch.evaluate import Truth, load_dataset
 
-    data = load_dataset(options.data).with_queries(options.queries)
+    data = load_dataset(source).with_queries(options.queries)
     if data.metric not in ("l2", "cosine"):
         raise SystemExit(f"the peers are compared under l2 and cosine; {data.name} is of {data.metric}")
     X = np.array(data.train[: options.limit_base], dtype=np.float32)
@@ -115,23 +118,25 @@ def groups(options: argparse.Namespace, known: Mapping[str, Entry]) -> list[list
 def run(
     options: argparse.Namespace, arena: Arena, known: Mapping[str, Entry], queries: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """Rows of one group after another."""
+    """All rows so far, after every round of every group."""
+    done: list[dict[str, Any]] = []
     for group in groups(options, known):
+        together = {"together": [entry.name for entry in group]} if len(group) > 1 else {}
         contestants = [Contestant(entry, python_of(entry, options.python), options.patience) for entry in group]
+        rows: list[dict[str, Any]] = []
         try:
             for contestant in contestants:
                 arena.ready(contestant)
                 note(f"{contestant.name}: {described(contestant)}")
-            for number in range(options.rounds):
-                arena.round(contestants, number, note)
-            rows = [row(contestant, queries, options.levels, options.rounds) for contestant in contestants]
+            for number in range(max(1, options.rounds)):
+                if options.rounds:
+                    arena.round(contestants, number, note)
+                rows = [row(contestant, queries, options.levels, number + 1) | together for contestant in contestants]
+                yield done + rows
         finally:
             for contestant in contestants:
                 contestant.stop()
-        if len(group) > 1:
-            together = [entry.name for entry in group]
-            rows = [one | {"together": together} for one in rows]
-        yield rows
+        done += rows
 
 
 def described(contestant: Contestant) -> str:
@@ -147,20 +152,18 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main(argv: Sequence[str] | None = None, known: Mapping[str, Entry] | None = None) -> Path:
-    """Run the program over the known contestants; returns the path of the JSON."""
-    options = arguments(argv)
-    known = entries() if known is None else known
-    groups(options, known)  # unknown names are told before anything is loaded
+def compare(options: argparse.Namespace, source: str, known: Mapping[str, Entry]) -> Path:
+    """Everything about one data set; returns the path of the JSON."""
     from vsearch.evaluate import machine_facts
 
-    name, metric, X, Q, truth = load(options)
-    stem = options.out or RESULTS / f"peers-{name}"
+    name, metric, X, Q, truth = load(options, source)
+    stem = options.out or RESULTS / "peers"
+    if len(options.data) > 1 or not options.out:
+        stem = stem.with_name(f"{stem.name}-{name}")
     stem.parent.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {"data": name, "n": len(X), "dim": X.shape[1], "metric": metric, "k": options.k}
     figures |= {"queries": len(Q), "levels": options.levels, "rounds": options.rounds, "machine": machine_facts()}
-    figures["begun"] = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    figures["contestants"] = []
+    figures |= {"begun": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "threads": options.threads}
     path = stem.with_name(stem.name + ".json")
     with tempfile.TemporaryDirectory() as folder:
         base, queries = Path(folder, "base.npy"), Path(folder, "queries.npy")
@@ -171,14 +174,23 @@ def main(argv: Sequence[str] | None = None, known: Mapping[str, Entry] | None = 
         arena.core = None if options.core < 0 else options.core
         arena.floor = max(0.0, min(options.levels) - 0.1)
         arena.store = options.store / f"{name}-{len(X)}" if options.store else None
-        for rows in run(options, arena, known, len(Q)):
-            figures["contestants"] += rows
-            figures["ratios"] = ratios(figures["contestants"], options.levels)
+        arena.fresh = frozenset(options.fresh)
+        for rows in run(options, arena, known, len(Q)):  # written after each: a run may be cut short
+            figures["contestants"] = rows
+            figures["ratios"] = ratios(rows, options.levels)
             path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {len(X):,} x {X.shape[1]}, {metric}, {len(Q):,} queries, k = {options.k}\n")
     for line in (*table(figures), "", str(path), *draw_figures(figures, stem)):
-        print(line)
+        print(line, flush=True)
     return path
+
+
+def main(argv: Sequence[str] | None = None, known: Mapping[str, Entry] | None = None) -> list[Path]:
+    """Run the program over the known contestants; returns the paths of the JSON, one for each data set."""
+    options = arguments(argv)
+    known = entries() if known is None else known
+    groups(options, known)  # unknown names are told before anything is loaded
+    return [compare(options, source, known) for source in options.data]
 
 
 if __name__ == "__main__":

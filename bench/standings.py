@@ -132,9 +132,14 @@ def table(figures: Row) -> Iterator[str]:
         cells = [cell(one["at"][level(recall)]["qps"]) for recall in levels]
         cells += [cell(one["batch_at"].get(count, {}).get(middle)) for count in threads]
         peak = one.get("peak_bytes")
-        cells += [cell(one["bytes_per_vector"]), cell(one.get("build_s"), 1)]
+        elsewhere = one["build_threads"] != figures["threads"]
+        cells += [cell(one["bytes_per_vector"]), cell(one["build_s"], 1) + ("*" if elsewhere else "")]
         cells += [cell(None if peak is None else peak / 2**20)]
         yield f"| {one['name']} | " + " | ".join(cells) + " |"
+    for one in ran:
+        if one["build_threads"] != figures["threads"]:
+            busy = cell(one.get("build_cpu_s"), 1)
+            yield f"* {one['name']} was built by an earlier run on {one['build_threads']} threads, {busy} s of CPU time"
     for one in figures["contestants"]:
         if one["status"] != "measured":
             yield f"{one['name']}: {one['status']}" + ("" if one["why"] == one["status"] else f" ({one['why']})")

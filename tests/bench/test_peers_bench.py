@@ -51,7 +51,7 @@ def field(libraries: ModuleType, *kinds: str) -> dict[str, Any]:
 def test_a_run_lists_everybody(bench: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = field(bench("libraries"), "Exact", "Missing", "Crash", "LateCrash", "Refuse")
     command = [str(data), "--queries", "50", "--rounds", "2", "--threads", "1", "--out", str(tmp_path / "out" / "all")]
-    path = bench("peers").main(command, known)
+    [path] = bench("peers").main(command, known)
     figures = json.loads(path.read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in figures["contestants"]}
     assert list(rows) == list(known) and figures["n"] == 1150 and figures["queries"] == 50
@@ -90,7 +90,7 @@ def test_a_race_takes_turns(bench: Any, data: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "race")
     names = "vsearch-flat,fake-exact"
     command = [str(data), "--race", names, "--queries", "20", "--rounds", "3", "--threads", "1"]
-    path = bench("peers").main([*command, "--out", out, "--batch-threads", "0"], known)
+    [path] = bench("peers").main([*command, "--out", out, "--batch-threads", "0"], known)
     figures = json.loads(path.read_text(encoding="utf-8"))
     rows = {row["name"]: row for row in figures["contestants"]}
     assert all(row["together"] == names.split(",") for row in rows.values())
@@ -103,17 +103,22 @@ def test_a_race_takes_turns(bench: Any, data: Path, tmp_path: Path) -> None:
     assert rows["fake-exact"]["batch_at"] == {}
 
 
-def test_a_store_builds_once(bench: Any, data: Path, tmp_path: Path) -> None:
+def test_a_store_builds_once(bench: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     libraries = bench("libraries")
     once = entry(libraries, "Once", mark=str(tmp_path / "built"))
     command = [str(data), "--queries", "10", "--rounds", "1", "--threads", "1", "--store", str(tmp_path / "store")]
     runs = []
     for number in range(2):
-        path = bench("peers").main([*command, "--out", str(tmp_path / f"run{number}")], {once.name: once})
+        command += ["--threads", str(1 + number)]
+        [path] = bench("peers").main([*command, "--out", str(tmp_path / f"run{number}")], {once.name: once})
         runs.append(json.loads(path.read_text(encoding="utf-8"))["contestants"][0])
     assert (tmp_path / "built").exists()
     assert runs[0]["status"] == runs[1]["status"] == "measured"
     assert runs[0]["build_s"] == runs[1]["build_s"], "that of the one build"
+    assert "* fake-once was built by an earlier run on 1 threads" in capsys.readouterr().out
+    [path] = bench("peers").main([*command, "--out", str(tmp_path / "run2"), "--fresh", once.name], {once.name: once})
+    again = json.loads(path.read_text(encoding="utf-8"))["contestants"][0]
+    assert again["status"] == "failed" and "FileExistsError" in again["why"], "it was built anew"
     assert [point["recall"] for point in runs[0]["points"]] == [point["recall"] for point in runs[1]["points"]]
 
 
