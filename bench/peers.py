@@ -62,9 +62,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, help="a folder that keeps the peers' indexes for later runs")
     parser.add_argument("--fresh", type=words, default=[], help="contestants to build anew in spite of the store")
     parser.add_argument("--patience", type=float, default=3600, help="seconds that one step of a contestant may take")
-    parser.add_argument(
-        "--out", type=Path, help="stem of the files written; default bench/results/peers, -DATA is added"
-    )
+    parser.add_argument("--out", type=Path, help="stem of the files; default bench/results/peers-DATA")
     return parser.parse_args(argv)
 
 

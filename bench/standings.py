@@ -139,7 +139,7 @@ def table(figures: Row) -> Iterator[str]:
     for one in ran:
         if one["build_threads"] != figures["threads"]:
             busy = cell(one.get("build_cpu_s"), 1)
-            yield f"* {one['name']} was built by an earlier run on {one['build_threads']} threads, {busy} s of CPU time"
+            yield f"* {one['name']} was built by an earlier run, threads: {one['build_threads']}, CPU time {busy} s"
     for one in figures["contestants"]:
         if one["status"] != "measured":
             yield f"{one['name']}: {one['status']}" + ("" if one["why"] == one["status"] else f" ({one['why']})")

@@ -115,7 +115,7 @@ def test_a_store_builds_once(bench: Any, data: Path, tmp_path: Path, capsys: pyt
     assert (tmp_path / "built").exists()
     assert runs[0]["status"] == runs[1]["status"] == "measured"
     assert runs[0]["build_s"] == runs[1]["build_s"], "that of the one build"
-    assert "* fake-once was built by an earlier run on 1 threads" in capsys.readouterr().out
+    assert "* fake-once was built by an earlier run, threads: 1" in capsys.readouterr().out
     [path] = bench("peers").main([*command, "--out", str(tmp_path / "run2"), "--fresh", once.name], {once.name: once})
     again = json.loads(path.read_text(encoding="utf-8"))["contestants"][0]
     assert again["status"] == "failed" and "FileExistsError" in again["why"], "it was built anew"
