@@ -152,3 +152,23 @@ def test_filters_hold_in_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert box.query(X[0], where={"m": 77}) == []
         box.delete(where={"m": 7})
         assert box.query(X[7], where={"m": 7}) == []
+
+
+def test_a_prepared_filter_follows_its_index() -> None:
+    from vsearch.index.base import PreparedFilter
+
+    index = vs.IVF(4, dtype="f32").fit(X[:50])
+    for wanted in ([3, 7], np.arange(50) % 2 == 0):
+        prepared = PreparedFilter(wanted)
+        for _ in range(2):
+            plain, ready = index.search(X[:9], 5, filter=wanted), index.search(X[:9], 5, filter=prepared)
+            assert (plain[0] == ready[0]).all()
+    kept = PreparedFilter([3, 7])
+    assert set(index.search(X[0], 5, filter=kept)[0]) == {3, 7, -1}
+    index.add(X[50:60])
+    index.remove([9])
+    assert set(index.search(X[0], 5, filter=kept)[0]) == {3, 7, -1}
+    assert set(vs.Flat().fit(X[:8]).search(X[0], 5, filter=kept)[0]) == {3, 7, -1}
+    index.remove([7])
+    with pytest.raises(vs.UnknownIdError):
+        index.search(X[0], 5, filter=kept)

@@ -20,6 +20,7 @@ import numpy as np
 
 from vsearch._typing import Answer
 from vsearch.index import Flat, Index
+from vsearch.index.base import PreparedFilter
 from vsearch.quantize import RaBitQ
 
 #: From so many vectors on, codes show their worth: a scan of them rules out all but a few before vectors are read.
@@ -75,19 +76,20 @@ class Part:
 
 
 class Matches:
-    """The rows that a filter lets through, as a bitmap for each part; rows that are gone do no harm."""
+    """The rows that a filter lets through, translated for each part; rows that are gone do no harm."""
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows
-        self._bitmaps: dict[int, tuple[np.ndarray, np.ndarray, int]] = {}
+        self._filters: dict[int, tuple[np.ndarray, PreparedFilter, int]] = {}
 
-    def bitmap(self, part: Part) -> tuple[np.ndarray, int]:
-        """The filter as packed bits aligned with ``part.rows``, and how many are set."""
-        known = self._bitmaps.get(part.first)
-        if known is None or known[0] is not part.rows:
-            mask = _members(part.rows, self.rows)
-            known = part.rows, np.packbits(mask, bitorder="little"), int(np.count_nonzero(mask))
-            self._bitmaps[part.first] = known
+    def filter(self, part: Part) -> tuple[PreparedFilter, int]:
+        """The filter for the index of a part, and how many rows it lets through."""
+        rows = part.rows
+        known = self._filters.get(part.first)
+        if known is None or known[0] is not rows:
+            mask = _members(rows, self.rows)
+            known = rows, PreparedFilter(np.packbits(mask, bitorder="little")), int(np.count_nonzero(mask))
+            self._filters[part.first] = known
         return known[1], known[2]
 
 
@@ -164,7 +166,7 @@ def _ask(
     if recall is not None:
         options["recall"] = recall
     if matches is not None:
-        options["filter"], count = matches.bitmap(part)
+        options["filter"], count = matches.filter(part)
         if not count:
             return None
     if len(Q) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def select(
     connection: sqlite3.Connection,
     ids: Sequence[Id] | None,
     where: Where | None,
-    include: Iterable[str],
+    include: tuple[str, ...],
     dim: int | None,
     *,
     after: int = -1,
@@ -80,17 +80,18 @@ def hits(connection: sqlite3.Connection, answers: list[Found], include: tuple[st
     known = {found[0]: found for found in cursor}
     return [
         [
-            _hit(known[row], distance, score)
+            Record(
+                (found := known[row])[1],
+                found[2],
+                from_json(found[3]),
+                None if found[4] is None else np.frombuffer(found[4], "<f4"),
+                distance,
+                score,
+            )
             for row, distance, score in zip(answer.rows, answer.distances, answer.scores or itertools.repeat(None))
         ]
         for answer in answers
     ]
-
-
-def _hit(found: tuple[Any, ...], distance: float, score: float | None) -> Record:
-    _, id, document, metadata, raw = found
-    vector = None if raw is None else np.frombuffer(raw, "<f4")
-    return Record(id, document, from_json(metadata), vector, distance, score)
 
 
 def _clauses(ids: Sequence[Id] | None, where: Where | None) -> tuple[str, list[Any]]:

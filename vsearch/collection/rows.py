@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,9 +98,9 @@ def rows_of(connection: sqlite3.Connection, ids: Sequence[Id]) -> dict[Id, int]:
     )
 
 
-def columns_of(include: Iterable[str]) -> str:
+@lru_cache
+def columns_of(include: tuple[str, ...]) -> str:
     """The SELECT of records with these columns, as `records` reads it."""
-    include = tuple(include)
     documents, metadata, vectors = (name in include for name in INCLUDE)
     columns = f"row, id, {'document' if documents else 'NULL'}, {'metadata' if metadata else 'NULL'}"
     source = "documents LEFT JOIN vectors USING (row)" if vectors else "documents"

@@ -50,6 +50,34 @@ MAX_ID = 2**63 - 1
 SEARCH_CHUNK_SECONDS = 0.2
 
 
+class PreparedFilter:
+    """A filter that is translated to the slots of an index once, and again when the index has changed.
+
+    Parameters
+    ----------
+    filter : anything that `Index.search` takes as a filter
+
+    Examples
+    --------
+    >>> import numpy as np, vsearch as vs
+    >>> index = vs.Flat().fit(np.eye(4))
+    >>> odd = PreparedFilter([1, 3])
+    >>> [int(index.search(np.eye(4)[i], 1, filter=odd)[0][0]) for i in (1, 3)]
+    [1, 3]
+    """
+
+    def __init__(self, filter: Filter) -> None:
+        self.filter = filter
+        self._known: tuple[Index, int, np.ndarray, int] | None = None
+
+    def translated(self, index: Index) -> tuple[np.ndarray, int]:
+        """Packed bits by slot of ``index``, whose state the caller holds still, and how many are set."""
+        known = self._known
+        if known is None or known[0] is not index or known[1] != index._version:
+            known = self._known = (index, index._version, *index._slot_bitmap(self.filter))
+        return known[2], known[3]
+
+
 class Index(ABC):
     """Common face of `Flat` and `IVF`: fit, search, add, remove, save.
 
@@ -279,8 +307,8 @@ class Index(ABC):
             Share of the true neighbours wanted; the index finds the effort by its calibration.
         effort : float > 0, optional
             Overrides `recall` with a fixed effort: the number of probed lists of an IVF. Flat has no use for it.
-        filter : bool mask aligned with `ids`, array of ids, or packed bitmap aligned with `ids`, optional
-            Only these may be returned.
+        filter : bool mask or packed bitmap aligned with `ids`, array of ids, or PreparedFilter, optional
+            Only these may be returned. A `PreparedFilter` of one of them is translated once for many searches.
         threads : int, default one for one query, else all cores
         progress : bool, default a bar when it takes longer than two seconds
 
@@ -352,7 +380,10 @@ class Index(ABC):
         while True:
             with self._state_lock:
                 version = self._version
-                bitmap, matches = self._slot_bitmap(filter)
+                if isinstance(filter, PreparedFilter):
+                    bitmap, matches = filter.translated(self)
+                else:
+                    bitmap, matches = self._slot_bitmap(filter)
             try:
                 answer = self._find(queries, k, effort, threads, bitmap, matches)
             except ValueError:  # a writer has lengthened the index, and the bitmap no longer fits
