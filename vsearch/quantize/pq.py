@@ -45,7 +45,7 @@ class PQ(TableQuantizer):
     Notes
     -----
     Under l2 a vector takes m * bits / 8 bytes, under ip and cosine one more for a correction of the vector's own; codes
-    lie in groups of four, which may add up to three halves (bits = 4) or wholes.
+    lie in groups of four, which may add up to three halves (bits = 4) or wholes: `bytes_per_vector(d, metric)` counts.
 
     Examples
     --------
