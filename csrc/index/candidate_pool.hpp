@@ -66,17 +66,29 @@ public:
             kept += distances_[i] < limit ? 1u : 0u;
         }
         size_ = kept;
-        if (size_ > 4 * turns + kTidy) {  // a vertex may be there several times
-            order_.assign(distances_.data(), distances_.data() + size_);
-            std::nth_element(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(2 * turns + kTidy / 2), order_.end());
-            return tidy(order_[2 * turns + kTidy / 2], turns);
-        }
-        tidy_at_ = std::max(kTidy, 2 * kept);
+        if (size_ > 4 * turns + kTidy) keep_nearest(2 * turns + kTidy / 2);  // a vertex may be there several times
+        tidy_at_ = std::max(kTidy, 2 * size_);
     }
 
 private:
     static constexpr std::size_t kLanes = 16;  // of argmin_f32
     static constexpr std::size_t kTidy = 128;
+
+    void keep_nearest(std::size_t count) {
+        order_.assign(distances_.data(), distances_.data() + size_);
+        std::nth_element(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(count), order_.end());
+        const float cut = order_[count];
+        const auto below = std::count_if(order_.begin(), order_.end(), [&](float distance) { return distance < cut; });
+        std::size_t ties = count - static_cast<std::size_t>(below);
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < size_; ++i) {
+            if (distances_[i] > cut || (distances_[i] == cut && ties == 0)) continue;
+            if (distances_[i] == cut) --ties;
+            distances_[kept] = distances_[i];
+            slots_[kept++] = slots_[i];
+        }
+        size_ = kept;
+    }
 
     // Infinity up to a whole number of lanes.
     void fill_lanes(std::size_t from) {

@@ -142,15 +142,32 @@ void GraphScan::begin(const float* query, const float* lift, const GraphQuery& o
     // The nearest few of the entry vertices.
     const std::size_t blocks = (arrays_.entry_count + kBlock - 1) / kBlock;
     kernels().dot_f32(w.rotated.data(), w.rotated.data(), 0, nullptr, 1, d, &norm2);
+    if (blocks == 0) return;
     if (blocks == 1) return enter(arrays_.entries, norm2, w);
     w.estimates.resize(blocks * kBlock);
     for (std::size_t b = 0; b < blocks; ++b) estimate(arrays_.entries + b * layout_.block.bytes, 0.0f, w, w.estimates.data() + b * kBlock);
-    for (std::size_t i = 0; i < kStarts; ++i) {
-        const std::size_t at = kernels().argmin_f32(w.estimates.data(), blocks * kBlock);
-        const std::uint32_t slot = layout_.block.slot(arrays_.entries + at / kBlock * layout_.block.bytes)[at % kBlock];
-        w.pool.put(w.estimates[at] + norm2, slot);
+    w.entry_base = norm2;
+    start(kStarts, w);
+}
+
+// Puts the nearest of the entry vertices that were not put there before into the pool, those below the limit and not visited; false where
+// there are none.
+bool GraphScan::start(std::size_t count, Walk& w) const {
+    const std::size_t lanes = (arrays_.entry_count + kBlock - 1) / kBlock * kBlock;
+    if (lanes <= kBlock) return false;  // all of them began
+    bool any = false;
+    w.pool.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t at = kernels().argmin_f32(w.estimates.data(), lanes);
+        const float estimated = w.estimates[at] + w.entry_base;
+        if (!(estimated < w.limit)) break;
         w.estimates[at] = std::numeric_limits<float>::infinity();
+        const std::uint32_t slot = layout_.block.slot(arrays_.entries + at / kBlock * layout_.block.bytes)[at % kBlock];
+        if (w.visited.contains(slot)) continue;
+        w.pool.put(estimated, slot);
+        any = true;
     }
+    return any;
 }
 
 // Takes the nearest candidate that was not visited yet out of the pool and starts fetching its row; kNone where none is left.
@@ -158,6 +175,7 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
     for (;;) {
         float distance = 0;
         const std::uint32_t slot = w.pool.nearest(&distance);
+        if (slot == CandidatePool::kNone && start(kBlock, w)) continue;  // a closed group of equals, say: there may be more elsewhere
         if (slot == CandidatePool::kNone || !(distance < w.limit)) return CandidatePool::kNone;
         w.pool.take();
         if (w.visited.contains(slot)) continue;

@@ -63,7 +63,8 @@ struct GraphWalk {
     TopK best;
     CandidatePool pool;
     VisitedSet visited;
-    AlignedArray<float> estimates;  // of the entry vertices
+    AlignedArray<float> estimates;  // of the entry vertices, infinite for those that were in the pool
+    float entry_base = 0;           // what is added to them
     float shift = 0, scale = 1;     // squared distance = shift + scale * score
     float lift = 0;
     float least = 0;        // the smallest squared distance there could be, 0 but under ip
@@ -112,6 +113,7 @@ private:
     bool step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const;
     void enter(const std::uint8_t* block, float base, Walk& w) const;
     std::uint32_t estimate(const std::uint8_t* block, float limit, Walk& w, float* estimates) const;
+    bool start(std::size_t count, Walk& w) const;
     std::uint32_t fetch_next(Walk& w) const;
     void prefetch(std::uint32_t slot) const;
 

@@ -18,15 +18,16 @@ PREFIX = "quantizer."
 BLOCK = 32
 ENTRIES = 256
 """Entry vertices, of which a walk begins with the nearest few."""
-NEAR_ROUNDS, NEAR_WIDTH = 6, 48
+NEAR_ROUNDS, NEAR_WIDTH = 3, 48
 """Repetitions of the rough neighbours that a build starts from, and how many are kept of each vertex."""
-BUILD_SEARCH = (16, 1.2, 100)
-"""(k, effort, visits) of the walks that find a vertex its neighbours."""
+WALK_ROUNDS = 1
+BUILD_SEARCH = (32, 1.2, 200)
+"""Rounds of walks that find every vertex its neighbours, and (k, effort, visits) of each walk."""
 ALPHA = 1.0
 """Slack of the pruning rule: 1 is the relative neighbourhood graph's."""
 CHUNK = 8192
 """Vertices linked between two looks at Ctrl-C."""
-ADD_SEARCH = (16, 1.3, 150)
+ADD_SEARCH = (32, 1.3, 200)
 """The same for vectors added later, which no round comes back to."""
 ADD_SHARE = 64
 """New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
@@ -103,9 +104,10 @@ class GraphCore:
         self._in_chunks(bar, "graph: link", builder.link_near)
         builder.reverse()
         self._in_chunks(bar, "graph: code", builder.write)
-        self._in_chunks(bar, "graph: walk", lambda first, last: builder.link_by_walks(first, last, *BUILD_SEARCH))
-        builder.reverse()
-        self._in_chunks(bar, "graph: code", builder.write)
+        for _ in range(WALK_ROUNDS):
+            self._in_chunks(bar, "graph: walk", lambda first, last: builder.link_by_walks(first, last, *BUILD_SEARCH))
+            builder.reverse()
+            self._in_chunks(bar, "graph: code", builder.write)
         self._reach_all(builder, ids)
 
     def _in_chunks(self, bar: Progress, stage: str, work: Any) -> None:
