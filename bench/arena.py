@@ -199,10 +199,13 @@ class Arena:
             if facts["version"] == contestant.facts["version"] and facts["shape"] == list(self.shape):
                 n, dim = self.shape
                 return facts | contestant.ask("load", folder=str(files), n=n, dim=dim, metric=self.metric)
+        new = folder.with_name(folder.name + ".new")  # the old one stays until the new one is whole
+        shutil.rmtree(new, ignore_errors=True)
+        (new / files.name).mkdir(parents=True)
+        facts = contestant.facts | self._build(contestant, new / files.name) | {"shape": list(self.shape)}
+        (new / notes.name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        files.mkdir(parents=True)
-        facts = contestant.facts | self._build(contestant, files) | {"shape": list(self.shape)}
-        notes.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        new.rename(folder)
         return facts
 
     def round(self, contestants: Iterable[Contestant], number: int, note: Callable[[str], None]) -> None:
