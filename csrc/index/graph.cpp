@@ -68,9 +68,9 @@ void GraphScan::give_back(std::unique_ptr<Walk> walk) {
     idle_.push_back(std::move(walk));
 }
 
-inline void GraphScan::prefetch(std::uint32_t slot) const {
+inline void GraphScan::prefetch(std::uint32_t slot, std::size_t from, std::size_t to) const {
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    for (std::size_t at = 0; at < layout_.bytes; at += 64) prefetch_line(row + at);
+    for (std::size_t at = from; at < to; at += 64) prefetch_line(row + at);
 }
 
 // Estimates of a block's 32 vertices, without what depends on the vector they were coded against; bit v says that the v-th is below `limit`.
@@ -180,7 +180,7 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
         w.pool.take();
         if (w.visited.contains(slot)) continue;
         w.visited.insert(slot);
-        prefetch(slot);
+        prefetch(slot, 0, layout_.vector_bytes);
         return slot;
     }
 }
@@ -190,11 +190,16 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
 inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const {
     const std::uint32_t slot = w.pending;
     w.pending = fetch_next(w);
-    if (slot == CandidatePool::kNone) return w.pending != CandidatePool::kNone;
+    if (slot == CandidatePool::kNone) {
+        if (w.pending == CandidatePool::kNone) return false;
+        prefetch(w.pending, layout_.vector_bytes, layout_.bytes);
+        return true;
+    }
     if (w.visits >= w.most) return false;
     ++w.visits;
     float score = 0;
     w.scorer.score(rows_, &slot, 1, &score);
+    if (w.pending != CandidatePool::kNone) prefetch(w.pending, layout_.vector_bytes, layout_.bytes);
     if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
     float base = w.shift + w.scale * score;
     if (w.lift != 0.0f) base -= 2.0f * w.lift * arrays_.lifts[slot];

@@ -259,8 +259,9 @@ void subset_sums(const float* x, std::size_t groups, float* table, float* low, f
     for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
         float negative = 0, positive = 0;
         for (int i = 0; i < 4; ++i) {
-            negative += x[i] < 0 ? x[i] : 0.0f;
-            positive += x[i] < 0 ? 0.0f : x[i];
+            const __m128 value = _mm_set_ss(x[i]), zero = _mm_setzero_ps();  // no branches: half of them would be mispredicted
+            negative += _mm_cvtss_f32(_mm_min_ss(value, zero));
+            positive += _mm_cvtss_f32(_mm_max_ss(value, zero));
         }
         __m256 sums = _mm256_set1_ps(0.0f - negative);  // adding a masked 0 changes nothing: same sums as the scalar recursion
         sums = _mm256_add_ps(sums, _mm256_and_ps(_mm256_set1_ps(x[0]), bit0));
