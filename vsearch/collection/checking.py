@@ -13,7 +13,7 @@ from vsearch.collection import schema
 from vsearch.collection.rows import read_rows
 from vsearch.collection.snapshot import file_name
 from vsearch.errors import VsearchError
-from vsearch.index import load
+from vsearch.index.io import load_light
 
 _CHUNK = 4096
 
@@ -108,7 +108,7 @@ def _snapshot(connection: sqlite3.Connection, folder: str, state: schema.State) 
         return
     path = os.path.join(folder, file_name(state.snapshot, state.snapshot_end))
     try:
-        held = load(path).ids
+        held = load_light(path, state.dim or 0, ()).ids
     except (VsearchError, OSError) as error:
         yield f"the index is made again when the collection is opened: {error}"
         return

@@ -114,25 +114,33 @@ def records(cursor: Iterable[tuple[Any, ...]], dim: int | None) -> Iterator[tupl
         yield row, Record(id, document, from_json(metadata), found)
 
 
-def read_vectors(
+def vector_chunks(
     connection: sqlite3.Connection, dim: int, first: int = 0, end: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in [first, end) and their vectors, float32 (n, dim)."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows in [first, end), ascending, and their vectors, float32 (m, dim), a few thousand at a time."""
     limit = 2**63 - 1 if end is None else end
-    (n,) = connection.execute("SELECT count(*) FROM vectors WHERE row >= ? AND row < ?", (first, limit)).fetchone()
-    rows, vectors = np.empty(n, np.int64), np.empty((n, dim), np.float32)
     cursor = connection.execute(
         "SELECT row, vector FROM vectors WHERE row >= ? AND row < ? ORDER BY row", (first, limit)
     )
-    done = 0
     while found := cursor.fetchmany(CHUNK):
         numbers, blobs = zip(*found)
         raw = b"".join(blobs)
         if len(raw) != 4 * dim * len(found) or len(set(map(len, blobs))) != 1:
             raise CorruptFileError(f"The collection is damaged: a vector does not have {dim} dimensions.")
-        vectors[done : done + len(found)] = np.frombuffer(raw, "<f4").reshape(-1, dim)
-        rows[done : done + len(found)] = numbers
-        done += len(found)
+        yield np.array(numbers, np.int64), np.frombuffer(raw, "<f4").reshape(-1, dim).astype(np.float32, copy=False)
+
+
+def read_vectors(
+    connection: sqlite3.Connection, dim: int, first: int = 0, end: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in [first, end), ascending, and their vectors, float32 (n, dim), in a transaction of the caller."""
+    limit = 2**63 - 1 if end is None else end
+    (n,) = connection.execute("SELECT count(*) FROM vectors WHERE row >= ? AND row < ?", (first, limit)).fetchone()
+    rows, vectors = np.empty(n, np.int64), np.empty((n, dim), np.float32)
+    done = 0
+    for numbers, chunk in vector_chunks(connection, dim, first, end):
+        rows[done : done + len(numbers)], vectors[done : done + len(numbers)] = numbers, chunk
+        done += len(numbers)
     return rows, vectors
 
 

@@ -2,8 +2,8 @@
 
 The file is named after the version at which it was saved and the row at which it ends, and `state` names it in the same
 way only once it is whole on disk. It holds every row below its end that was there then, and perhaps rows that have gone
-since. It is derived: missing, damaged or outdated, it is made again from SQLite, with a warning where that is a
-surprise.
+since. The stored vectors of an IVF are not in it, for SQLite has them. It is derived: missing, damaged or outdated, it
+is made again from SQLite, with a warning where that is a surprise.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from contextlib import suppress
 import numpy as np
 
 from vsearch.collection.memory import Memory, Part
-from vsearch.collection.rows import read_rows, read_vectors
+from vsearch.collection.rows import read_rows, read_vectors, vector_chunks
 from vsearch.collection.schema import State
 from vsearch.errors import FormatError
-from vsearch.index import Index, load
+from vsearch.index import Index
+from vsearch.index.io import load_light
 
 _NAMES = re.compile(r"index-\d+-\d+\.vsx")
 
@@ -53,7 +54,7 @@ def restore(folder: str, connection: sqlite3.Connection, state: State, *, coded:
 def _load(path: str, connection: sqlite3.Connection, state: State) -> Index | None:
     """The index of a file without the rows that have gone since; None, and a warning, where it does not fit."""
     try:
-        index = load(path)
+        index = load_light(path, state.dim or 0, vector_chunks(connection, state.dim or 0, 0, state.snapshot_end))
         if index.metric != state.metric or index.dim != state.dim:
             raise FormatError(f"{path} belongs to another collection.")
         live = read_rows(
@@ -73,7 +74,7 @@ def _load(path: str, connection: sqlite3.Connection, state: State) -> Index | No
 
 def save(folder: str, index: Index, version: int, end: int) -> None:
     """Write the file of a snapshot, whole and on disk when this returns."""
-    index.save(os.path.join(folder, file_name(version, end)))
+    index.save(os.path.join(folder, file_name(version, end)), vectors=index.kind != "ivf")
 
 
 def record(connection: sqlite3.Connection, version: int, end: int) -> None:

@@ -408,19 +408,31 @@ class Index(ABC):
 
     # ------------------------------------------------------------------ files
 
-    def save(self, path: Path) -> None:
-        """Writes the index to one file at `path`, atomically: a crash leaves the old file or the new one, whole.
+    def save(self, path: Path, *, vectors: bool = True) -> None:
+        """Writes the index to one file, atomically: a crash leaves the old file or the new one, whole.
+
+        Parameters
+        ----------
+        path : file name
+        vectors : bool, default True
+            Whether to write the stored vectors of an IVF; a file without, much smaller, is opened by
+            `vsearch.index.io.load_light`, which is given them again.
 
         Raises
         ------
         NotFittedError, OSError
         """
         path = check_path("path", path)
+        if not check_flag("vectors", vectors) and self.kind != "ivf":
+            raise ParameterError(f"`vectors` must be True for a {type(self).__name__}; only an IVF does without.")
         with self._write_lock:
             known = self._fitted()
             meta, arrays = self._state()
             meta |= {"metric": self.metric, "dim": self._dim, "n": len(known)}
             meta["calibration"] = self.calibration.to_json() if self.calibration is not None else None
+            if not vectors:
+                arrays = {name: array for name, array in arrays.items() if not name.startswith("store.")}
+                meta["vectors"] = False
             halves = [name for name, array in arrays.items() if name.endswith(".rows") and array.dtype == np.uint16]
             container.write(path, self.kind, meta, arrays | {"ids": known.ids_by_slot}, bf16=halves)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
 from vsearch._typing import Path
 from vsearch._validate import check_flag, check_path
 from vsearch.errors import CorruptFileError, ForeignFileError, FormatError
-from vsearch.index.base import Index
+from vsearch.index.base import Index, unit_rows
 from vsearch.index.flat import Flat
 from vsearch.index.graph import Graph
 from vsearch.index.ivf import IVF
 from vsearch.storage import container
+from vsearch.storage.stores import VectorStore, encode_rows
 
 KINDS: dict[str, type[Index]] = {cls.kind: cls for cls in (Flat, IVF, Graph)}
 
@@ -47,10 +53,76 @@ def load(path: Path, *, mmap: bool = False, check: bool = True) -> Index:
     """
     path = check_path("path", path)
     held = container.read(path, mmap=check_flag("mmap", mmap), check=check_flag("check", check))
-    if held.kind not in KINDS:
-        raise ForeignFileError(f"{path} holds a vsearch {held.kind!r}, which is not an index.")
+    if held.meta.get("vectors") is False:
+        raise ForeignFileError(f"{path} was saved without its vectors and is of use only to the collection beside it.")
+    return _opened(path, held.kind, held.meta, held.arrays)
+
+
+def load_light(path: Path, dim: int, chunks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Index:
+    """Opens what ``Index.save(path, vectors=False)`` wrote, with its vectors from elsewhere; any other index as it is.
+
+    Parameters
+    ----------
+    path : file name
+    dim : int
+        Of the vectors.
+    chunks : iterable of ids, int64 (m,), and vectors, float32 (m, dim)
+        Ids that the file does not hold are passed over. What it holds and is not given is zero, and to be removed
+        before anybody searches.
+
+    Raises
+    ------
+    FormatError, OSError
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, vsearch as vs
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.vsx")
+    >>> X = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
+    >>> vs.IVF(4).fit(X).save(path, vectors=False)
+    >>> int(load_light(path, 8, [(np.arange(100), X)]).search(X[5], 1)[0][0])
+    5
+    """
+    path = check_path("path", path)
+    held = container.read(path)
+    arrays = dict(held.arrays)
+    if held.meta.get("vectors") is False:
+        try:
+            arrays |= _stored(held.meta, arrays["ids"], dim, chunks)
+        except (ValueError, LookupError, TypeError) as error:
+            raise CorruptFileError(f"{path} is a damaged vsearch index: {error}.") from error
+    return _opened(path, held.kind, held.meta, arrays)
+
+
+def _stored(
+    meta: dict[str, Any], ids: np.ndarray, dim: int, chunks: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays of stored vectors that a light file lacks."""
+    dtype = meta["dtype"] if meta["quantizer"] is None else meta["refine"]
+    if ids.dtype != np.int64 or ids.ndim != 1 or meta["dim"] != dim or len(ids) != meta["n"]:
+        raise ValueError("its ids or its dimension do not fit")
+    if dtype is None:
+        return {}
+    store = VectorStore(dtype, dim)
+    blank = encode_rows(np.zeros((1, dim), np.float32), dtype)
+    store.append(np.repeat(blank[0], len(ids), 0), None if blank[1] is None else np.repeat(blank[1], len(ids), 0))
+    order = np.argsort(ids, kind="stable")
+    for some, vectors in chunks:
+        at = np.minimum(np.searchsorted(ids, some, sorter=order), max(len(ids) - 1, 0))
+        slots = order[at] if len(ids) else at
+        known = ids[slots] == some if len(ids) else np.zeros(len(some), bool)
+        rows, factors = encode_rows(unit_rows(vectors, "vectors") if meta["metric"] == "cosine" else vectors, dtype)
+        store.rows[slots[known]] = rows[known]
+        if factors is not None and store.factors is not None:
+            store.factors[slots[known]] = factors[known]
+    return store.arrays("store")
+
+
+def _opened(path: str, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
+    if kind not in KINDS:
+        raise ForeignFileError(f"{path} holds a vsearch {kind!r}, which is not an index.")
     try:
-        return KINDS[held.kind]._open(held.meta, held.arrays)
+        return KINDS[kind]._open(meta, arrays)
     except FormatError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:  # what forged parts lead to
