@@ -230,7 +230,7 @@ import numpy as np
 import vsearch as vs
 box = vs.Collection.open(sys.argv[1], metric="l2")
 box.add(range(20), np.ones((20, 64)), ["kept"] * 20)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     for n in range(1, 1000):
         box.add(range(20 * n, 20 * n + 20), np.ones((20, 64)), ["more"] * 20)

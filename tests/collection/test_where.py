@@ -14,7 +14,7 @@ from where_oracle import holds, holds_text
 from vsearch.collection import rows, schema
 from vsearch.collection.batch import check_batch
 from vsearch.collection.where import MAX_DEPTH, MAX_TERMS, Not, parse
-from vsearch.collection.where_sql import condition, path_of
+from vsearch.collection.where_sql import condition
 from vsearch.errors import DTypeError, ParameterError
 
 KEYS = ("a", "b", "c.d", "c.e", "it's", "ключ", "2", " ", "%", "[0]", "#")
@@ -85,10 +85,10 @@ def database(metadata: list[dict[str, Any]], documents: list[str | None] | None 
     return connection
 
 
-def passing(connection: sqlite3.Connection, where: Any, where_document: Any = None, indexed: Any = ()) -> list[int]:
+def passing(connection: sqlite3.Connection, where: Any, where_document: Any = None) -> list[int]:
     tree = parse(where, where_document)
     assert tree is not None
-    sql, parameters = condition(tree, indexed)
+    sql, parameters = condition(tree)
     return [row for (row,) in connection.execute(f"SELECT row FROM documents WHERE {sql} ORDER BY row", parameters)]
 
 
@@ -102,7 +102,6 @@ def test_filters_let_through_what_they_mean(records: list[dict[str, Any]], where
     for where in wheres:
         wanted = [row for row, found in enumerate(records) if holds(where, found)]
         assert passing(connection, where) == wanted, where
-        assert passing(connection, where, indexed={path_of(("a",)), path_of(("it's",))}) == wanted, where
     connection.close()
 
 
@@ -126,18 +125,6 @@ def test_a_float_equals_itself_and_not_another(value: float, other: float) -> No
     if abs(value - other) > 1e-12 * abs(value):
         assert passing(connection, {"a": {"$eq": other}}) == []
         assert passing(connection, {"a": {"$gt": other}}) == ([0] if value > other else [])
-    connection.close()
-
-
-def test_an_index_on_the_expression_is_used() -> None:
-    connection = database([{"year": year} for year in range(50)])
-    connection.execute("""CREATE INDEX by_year ON documents(json_extract(metadata, '$."year"'))""")
-    for where in ({"year": 7}, {"year": {"$gt": 40}}, {"year": {"$in": [1, 2]}}, {"$and": [{"year": 7}, {"x": 1}]}):
-        tree = parse(where)
-        assert tree is not None
-        sql, parameters = condition(tree, {'$."year"'})
-        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT row FROM documents WHERE {sql}", parameters).fetchall()
-        assert "by_year" in str(plan), where
     connection.close()
 
 

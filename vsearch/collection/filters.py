@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +36,7 @@ class Filters:
         self._bytes = 0
         self._guard = threading.Lock()
 
-    def matches(
-        self, connection: sqlite3.Connection, where: Where, version: int, next_row: int, indexed: Collection[str] = ()
-    ) -> Matches:
+    def matches(self, connection: sqlite3.Connection, where: Where, version: int, next_row: int) -> Matches:
         """The rows that ``where`` lets through at ``version``, which the transaction of ``connection`` must see."""
         with self._guard:
             known = self._kept.get(where)
@@ -47,7 +44,7 @@ class Filters:
                 self._kept.move_to_end(where)
         if known is not None and known.version == version:
             return known.matches
-        sql, parameters = condition(where, indexed)
+        sql, parameters = condition(where)
         if known is None or known.version > version:
             rows = np.sort(read_rows(connection.execute(f"SELECT row FROM documents WHERE {sql}", parameters)))
         else:

@@ -1,7 +1,8 @@
 """A filter tree as an SQL condition on `documents`, with every value bound and none written into the text.
 
 A condition may be NULL where it is not true, which counts as false for AND, OR and WHERE alike; only NOT tells them
-apart, so it alone wraps its part in ifnull. Conditions thus keep the shape that indexes on expressions serve.
+apart, so it alone wraps its part in ifnull. (No index on an expression can serve these conditions: in a schema that is
+not trusted, as ours, SQLite refuses json_extract.)
 
 A float is bound as JSON and read by the same code as the stored ones: SQLite's conversion of decimals is not exact to
 the last bit, but the same digits always give the same number.
@@ -10,7 +11,6 @@ the last bit, but the same digits always give the same number.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Any
 
 from vsearch.collection.where import Compare, Contains, Every, Exists, Has, Match, Not, OneOf, Some, Where
@@ -19,14 +19,14 @@ _SIGNS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _TYPES = {"text": "= 'text'", "number": "IN ('integer', 'real')"}
 
 
-def condition(where: Where, indexed: Collection[str] = ()) -> tuple[str, list[Any]]:
-    """The condition and its parameters; ``indexed`` are the paths that have an index on their expression.
+def condition(where: Where) -> tuple[str, list[Any]]:
+    """The condition and its parameters.
 
     >>> condition(Exists(("year",)))
     ('(json_type(metadata, ?) IS NOT NULL)', ['$."year"'])
     """
     parameters: list[Any] = []
-    return _sql(where, parameters, indexed), parameters
+    return _sql(where, parameters), parameters
 
 
 def path_of(field: tuple[str, ...]) -> str:
@@ -38,15 +38,6 @@ def path_of(field: tuple[str, ...]) -> str:
     return "$" + "".join(f'."{part}"' for part in field)
 
 
-def literal(text: str) -> str:
-    """A string as SQL: an index is only used where the query repeats its expression to the letter.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
-
-
 def match_query(words: tuple[str, ...], joint: str = " ") -> str:
     """Words as an FTS5 query: each in quotes, so that none is an operator.
 
@@ -56,19 +47,19 @@ def match_query(words: tuple[str, ...], joint: str = " ") -> str:
     return joint.join(f'"{word}"' for word in words)
 
 
-def _sql(where: Where, parameters: list[Any], indexed: Collection[str], negated: bool = False) -> str:
+def _sql(where: Where, parameters: list[Any], negated: bool = False) -> str:
     """Negations are pushed down to the leaves, and joints are chains: SQLite's parser has a stack of 100."""
     if isinstance(where, Not):
-        return _sql(where.part, parameters, indexed, not negated)
+        return _sql(where.part, parameters, not negated)
     if isinstance(where, (Every, Some)):
         every = isinstance(where, Every) != negated
-        parts = [_sql(part, parameters, indexed, negated) for part in where.parts]
+        parts = [_sql(part, parameters, negated) for part in where.parts]
         return f"({(' AND ' if every else ' OR ').join(parts)})" if parts else ("1" if every else "0")
-    leaf = _leaf(where, parameters, indexed)
+    leaf = _leaf(where, parameters)
     return f"(NOT ifnull({leaf}, 0))" if negated else leaf
 
 
-def _leaf(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
+def _leaf(where: Where, parameters: list[Any]) -> str:
     if isinstance(where, Contains):
         parameters.append(where.text)
         return "(instr(document, ?) > 0)"
@@ -85,7 +76,7 @@ def _leaf(where: Where, parameters: list[Any], indexed: Collection[str]) -> str:
     if isinstance(where, Compare) and where.kind in ("bool", "null"):
         parameters += [path, json.dumps(where.value)]
         return "(json_type(metadata, ?) = ?)"
-    return _comparison(where, path, parameters, indexed)
+    return _comparison(where, path, parameters)
 
 
 def _has(where: Has, path: str, parameters: list[Any]) -> str:
@@ -102,12 +93,8 @@ def _has(where: Has, path: str, parameters: list[Any]) -> str:
     return f"({listed} OR (instr(json_extract(metadata, ?), ?) > 0 AND json_type(metadata, ?) = 'text'))"
 
 
-def _comparison(where: Compare | OneOf, path: str, parameters: list[Any], indexed: Collection[str]) -> str:
-    if path in indexed:
-        value = f"json_extract(metadata, {literal(path)})"
-    else:
-        value = "json_extract(metadata, ?)"
-        parameters.append(path)
+def _comparison(where: Compare | OneOf, path: str, parameters: list[Any]) -> str:
+    parameters.append(path)
     if isinstance(where, OneOf):
         test = "IN (SELECT value FROM json_each(?))"
         parameters.append(json.dumps(where.values))
@@ -118,4 +105,4 @@ def _comparison(where: Compare | OneOf, path: str, parameters: list[Any], indexe
         test = f"{_SIGNS[where.operator]} ?"
         parameters.append(where.value)
     parameters.append(path)
-    return f"({value} {test} AND json_type(metadata, ?) {_TYPES[where.kind]})"
+    return f"(json_extract(metadata, ?) {test} AND json_type(metadata, ?) {_TYPES[where.kind]})"
