@@ -138,10 +138,9 @@ class Graph(Index):
         self._core.bind(self._fitted().ids_by_slot)
 
     def _ladder(self) -> list[float]:
-        """Efforts to calibrate at: 16, 20, 24, 28, 32, 40, ... visits."""
-        most = min(max(len(self), 16), 4096)
-        steps = {2.0**p * (1 + q / 4) for p in range(4, 13) for q in range(4)}
-        return sorted(min(step, float(most)) for step in steps if step <= most)
+        """Efforts to calibrate at: 16, 23, 32, 45, 64, ... visits."""
+        most = min(max(len(self), 16), 2048)
+        return [float(round(16 * 2 ** (i / 2))) for i in range(15) if 16 * 2 ** (i / 2) <= most]
 
     def _find(
         self,
