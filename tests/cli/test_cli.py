@@ -73,7 +73,7 @@ def test_demo_writes_a_figure_and_a_report(demo: tuple[str, Path]) -> None:
     text, out = demo
     assert (out / "recall.png").read_bytes().startswith(b"\x89PNG")
     report = (out / "report.html").read_text(encoding="utf-8")
-    assert report.count('class="series"') == 3 and "arachnophobia" in report
+    assert report.count('class="series"') == 4 and "arachnophobia" in report
     assert str(out / "recall.png") in text and str(out / "report.html") in text
 
 

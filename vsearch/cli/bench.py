@@ -22,7 +22,7 @@ def bench(
     index: Annotated[
         str,
         typer.Option(help=f"Names with commas between, such as {EXAMPLES}."),
-    ] = "flat,ivf,ivf-rabitq",
+    ] = "flat,ivf,ivf-rabitq,graph",
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per query.")] = 10,
     metric: Annotated[str | None, typer.Option(help="l2, ip or cosine; by default what the data set says.")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Most queries to measure with; others calibrate.")] = 1000,

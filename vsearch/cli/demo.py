@@ -20,7 +20,7 @@ from vsearch.errors import MissingExtraError
 from vsearch.evaluate import Answer, Point, recall_figure, write_report
 from vsearch.evaluate.datasets import Dataset, load_dataset
 
-INDEXES = "flat,ivf,ivf-rabitq"
+INDEXES = "flat,ivf,ivf-rabitq,graph"
 RECALL = 0.95
 K = 10
 
@@ -41,7 +41,7 @@ def demo(
         int | None, typer.Option(min=1, help="Threads for building and batches; all by default.")
     ] = None,
 ) -> None:
-    """Build, measure and ask three indexes of real text embeddings. Downloads nothing."""
+    """Build, measure and ask four indexes of real text embeddings. Downloads nothing."""
     start = time.perf_counter()
     data = load_dataset()
     facts = facts_of(data)

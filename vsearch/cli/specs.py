@@ -1,13 +1,15 @@
-"""Index names on the command line: ``flat``, ``ivf-rabitq4-bf16``, ``ivf512``.
+"""Index names on the command line: ``flat``, ``ivf-rabitq4-bf16``, ``ivf512``, ``graph``.
 
     name  = family ["-" quantizer] ["-" numbers]
-    family    = "flat" | "ivf" [lists]           ivf512 has 512 lists; plain ivf lets the index choose
+    family    = "flat" | "ivf" [lists] | "graph" [degree]
+                                                 ivf512 has 512 lists; plain ivf lets the index choose; graph64 has
+                                                 64 neighbours to a vertex, plain graph 32
     quantizer = ("rabitq" | "lloydmax" | "saq" | "lvq" | "osq") [bits]
                                                  rabitq has 1 bit when not said, the others 4
     numbers   = "f32" | "f16" | "bf16" | "int8" | "norefine"
 
 ``numbers`` is what full vectors are kept in: of the whole index without a quantizer, of the refine store with one
-(where ``norefine`` keeps the codes alone).
+(where ``norefine`` keeps the codes alone). A graph has 1-bit codes and vectors always.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 from vsearch.errors import ParameterError
 
 GRAMMAR = re.compile(
-    r"(?P<family>flat|ivf(?P<lists>[1-9]\d{0,8})?)"
+    r"(?P<family>flat|ivf(?P<lists>[1-9]\d{0,8})?|graph(?P<degree>32|64|96|128)?)"
     r"(-(?P<codes>rabitq|lloydmax|saq|lvq|osq)(?P<bits>\d)?)?"
     r"(-(?P<numbers>f32|f16|bf16|int8|norefine))?"
 )
@@ -34,7 +36,7 @@ QUANTIZERS = {
 }
 
 #: For help texts and errors.
-EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16 or ivf-saq4-norefine"
+EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16, ivf-saq4-norefine or graph"
 
 #: What a quantized index refines from when its name does not say: half the bytes of f32, hardly any recall.
 DEFAULT_REFINE = "bf16"
@@ -49,6 +51,7 @@ class IndexSpec:
     bits: int | None = None
     numbers: str | None = None
     codes: str = "rabitq"
+    degree: int | None = None
 
     @classmethod
     def parse(cls, name: str) -> IndexSpec:
@@ -57,17 +60,22 @@ class IndexSpec:
         Examples
         --------
         >>> IndexSpec.parse("ivf512-rabitq4-f16")
-        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16', codes='rabitq')
+        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16', codes='rabitq', degree=None)
         """
         found = GRAMMAR.fullmatch(name.strip().lower())
-        if not found or (found["numbers"] == "norefine" and not found["codes"]):
+        if (
+            found is None
+            or (found["numbers"] == "norefine" and not found["codes"])
+            or (found["codes"] and "graph" in found["family"])
+        ):
             raise ParameterError(f"`index` must be a name such as {EXAMPLES}; got {name!r}.")
         return cls(
-            family="ivf" if found["family"].startswith("ivf") else "flat",
+            family=found["family"].rstrip("0123456789"),
             lists=int(found["lists"]) if found["lists"] else None,
             bits=int(found["bits"] or QUANTIZERS[found["codes"]][1]) if found["codes"] else None,
             numbers=found["numbers"],
             codes=found["codes"] or "rabitq",
+            degree=int(found["degree"]) if found["degree"] else None,
         )
 
     @property
@@ -79,9 +87,9 @@ class IndexSpec:
         >>> IndexSpec.parse("ivf-rabitq4").label
         'IVF + RaBitQ 4 bits'
         """
-        label = "Flat" if self.family == "flat" else "IVF"
-        if self.lists:
-            label += f" {self.lists}"
+        label = {"flat": "Flat", "ivf": "IVF", "graph": "Graph"}[self.family]
+        if self.lists or self.degree:
+            label += f" {self.lists or self.degree}"
         if self.bits:
             label += f" + {QUANTIZERS[self.codes][0]} {self.bits} bit" + ("s" if self.bits > 1 else "")
         if self.numbers == "norefine":
@@ -99,8 +107,10 @@ class IndexSpec:
         for name, said, asked in (("bits", self.bits, bits), ("lists", self.lists, lists)):
             if said is not None and asked is not None and said != asked:
                 raise ParameterError(f"`{name}` must agree with the index name, which says {said}; got {asked}.")
-        if lists is not None and self.family == "flat":
-            raise ParameterError(f"`lists` must not be given for a flat index; got {lists}.")
+        if lists is not None and self.family != "ivf":
+            raise ParameterError(f"`lists` must not be given for a {self.family} index; got {lists}.")
+        if bits is not None and self.family == "graph":
+            raise ParameterError(f"`bits` must not be given for a graph, whose codes have 1 bit; got {bits}.")
         return replace(self, bits=bits or self.bits, lists=lists or self.lists)
 
     def make(self, metric: str, seed: int = 0) -> Any:
@@ -108,6 +118,8 @@ class IndexSpec:
         import vsearch as vs
 
         options: dict[str, Any] = {"metric": metric, "seed": seed}
+        if self.family == "graph":
+            return vs.Graph(**options, degree=self.degree or 32, refine=self.numbers or "f16")
         if self.bits is not None:
             options["quantizer"] = getattr(vs, QUANTIZERS[self.codes][0])(bits=self.bits)
             options["refine"] = None if self.numbers == "norefine" else self.numbers or DEFAULT_REFINE
