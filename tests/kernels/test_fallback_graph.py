@@ -19,16 +19,20 @@ core = pytest.importorskip("vsearch._core")
 pytest.importorskip("numba")
 from vsearch.kernels import fallback as twin  # noqa: E402
 
+Found = tuple[np.ndarray, np.ndarray]
+
 
 def bitmap(n: int, share: float) -> tuple[np.ndarray, int]:
     mask = np.random.default_rng(n).random(n) < share
     return np.packbits(mask, bitorder="little"), int(mask.sum())
 
 
-def same(found: tuple[np.ndarray, np.ndarray], expected: tuple[np.ndarray, np.ndarray], tolerance: float) -> None:
+def same(found: Found, expected: Found, tolerance: float) -> None:
     """The same distances to rounding, and the same ids but where neighbours in the answer are as near as that."""
     (ids, distances), (true_ids, true_distances) = found, expected
-    assert (ids.dtype, distances.dtype, ids.shape) == (np.int64, np.float32, true_ids.shape)
+    assert ids.dtype == np.int64
+    assert distances.dtype == np.float32
+    assert ids.shape == true_ids.shape
     np.testing.assert_allclose(distances, true_distances, rtol=1e-5, atol=tolerance)
     for row, column in zip(*np.nonzero(np.atleast_2d(ids != true_ids))):
         values = np.atleast_2d(true_distances)[row].astype(np.float64)
@@ -81,7 +85,8 @@ def test_walks_agree_in_answers_and_in_what_they_visit(case: Any) -> None:
             assert abs(did - (should - before[1][name])) <= 3 + 0.002 * should, (name, call[1:5])
     assert theirs.counters()["visited"] > 31 * 40
     one = ours.search(Q[0], 10, 1.2, 200, 1, None, 0)
-    same(one, tuple(part[0] for part in ours.search(Q[:1], 10, 1.2, 200, 1, None, 0)), 0)  # type: ignore[arg-type]
+    ids, distances = ours.search(Q[:1], 10, 1.2, 200, 1, None, 0)
+    same(one, (ids[0], distances[0]), 0)
     if graph.metric != "cosine":  # there a ready query is scaled once more
         np.testing.assert_array_equal(ours.try_search(Q[0], 10, 1.2, 200), one)
     assert ours.try_search(Q[0].astype(np.float64), 10, 1.2, 200) is None
@@ -109,6 +114,23 @@ def test_small_and_empty_graphs() -> None:
     ids, distances = graph.bound(twin).search(graph.queries(2), 4, 1.5, 100, 1, None, 0)  # no entry vertices
     assert ids.tolist() == [[-1] * 4] * 2
     assert np.isinf(distances).all()
+
+
+def test_equal_vectors_are_a_closed_group_for_both() -> None:
+    """A walk that ends among equals goes on from further entries, and of equal candidates not all are forgotten."""
+    graph = Graph("l2", "f32", 32, 1500, 33)
+    for part in (slice(0, 700), slice(700, 900)):
+        for values in (graph.X, graph.turned, graph.rows[:, : 33 * 4]):
+            values[part] = values[part.start]
+    graph.build(core)
+    ours, theirs = graph.bound(twin), graph.bound(core)
+    Q = np.vstack([graph.X[[0, 700, 950]], graph.queries(8)]).astype(np.float32)
+    for k, effort, most in [(10, 1.0, 100), (50, 1.2, 60), (250, 2.0, 400), (3, 1.1, 1500)]:
+        found, expected = (scan.search(Q, k, effort, most, 1, None, 0) for scan in (ours, theirs))
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-4)
+        did, should = ours.counters(), theirs.counters()
+        for name in should:
+            assert abs(did[name] - should[name]) <= 3 + 0.002 * should[name], (name, k)
 
 
 DAMAGES: dict[str, Callable[[Graph], None]] = {
@@ -150,3 +172,138 @@ def test_calls_that_do_not_fit_are_refused(module: Any, name: str) -> None:
     scan = graph.bound(module)
     with pytest.raises((ValueError, TypeError, RuntimeError)):
         BAD_CALLS[name](module, graph, scan)
+
+
+# ------------------------------------------------------------------------------------------------------------ builders
+
+
+@pytest.mark.parametrize(
+    ("metric", "dtype", "degree", "codec", "dim", "given"),
+    [
+        ("l2", "f32", 32, None, 61, True),
+        ("l2", "f16", 32, "interval-4", 64, False),
+        ("cosine", "int8", 64, None, 64, True),
+        ("ip", "bf16", 32, None, 60, False),
+    ],
+)
+def test_graphs_of_both_builders_are_as_good(
+    metric: str, dtype: str, degree: int, codec: str | None, dim: int, given: bool
+) -> None:
+    graphs = [Graph(metric, dtype, degree, 2000, dim, codec).build(m, given=given, threads=2) for m in (twin, core)]
+    Q, scans = graphs[0].queries(1000), [graph.bound(core) for graph in graphs]
+    recalls = np.empty((2, 3))
+    for column, (effort, most) in enumerate([(1.0, 50), (1.1, 100), (1.2, 300)]):
+        for row, (graph, scan) in enumerate(zip(graphs, scans)):
+            recalls[row, column] = graph.recall(scan.search(Q, 10, effort, most, 1, None, 0)[0], Q)
+    assert (recalls[0] > recalls[1] - 0.01).all()
+    assert scans[0].counters()["visited"] < 1.03 * scans[1].counters()["visited"]
+    for graph in graphs:
+        roots = [graph.builder(module, graph.bound(module)).unreached() for module in (twin, core)]
+        np.testing.assert_array_equal(*roots)
+        assert len(roots[0]) <= 3
+
+
+@pytest.mark.parametrize("codec", [None, "interval-4"])
+def test_the_same_vertices_get_the_same_rows(codec: str | None) -> None:
+    """Neighbours and codes to the last bit but where rounding decides, factors to rounding."""
+    graph = Graph("ip", "f16", 64, 1500, 63, codec)
+    blocks = [graph.builder(m, graph.bound(m)).entries(graph.slots[:41]) for m in (twin, core)]
+    same_blocks(blocks[0], blocks[1], graph)
+    graph.build(core, 1450)
+    before, rows = graph.rows.copy(), []
+    for module in (twin, core):
+        graph.rows[:] = before
+        graph.builder(module, graph.bound(module)).insert(1450, 50, 16, 1.2, 100)
+        rows.append(graph.rows.copy())
+    ours, theirs, old = (neighbours(graph, part) for part in (*rows, before))
+    changed = (theirs != old).any(axis=1)
+    assert changed.sum() > 300
+    equal = (ours == theirs).all(axis=1)
+    assert equal[changed].mean() > 0.97
+    wide = graph.bound(twin).block_bytes
+    found, expected = (part[equal & changed][:, -2 * wide :].reshape(-1, wide) for part in rows)
+    same_blocks(found, expected, graph)
+
+
+def neighbours(graph: Graph, rows: np.ndarray) -> np.ndarray:
+    """Slots (n, degree) as the rows hold them."""
+    wide = graph.bound(core).block_bytes
+    blocks = rows[:, -(graph.degree // 32) * wide :].reshape(len(rows), -1, wide)
+    return np.ascontiguousarray(blocks[:, :, -128:]).view(np.uint32).reshape(len(rows), -1)
+
+
+def same_blocks(found: np.ndarray, expected: np.ndarray, graph: Graph) -> None:
+    symbols = graph.make(core).symbols
+    np.testing.assert_array_equal(found[:, -128:], expected[:, -128:])
+    assert (found[:, : 16 * symbols] != expected[:, : 16 * symbols]).mean() < 1e-3  # sums that round to another level
+    ours, theirs = (
+        np.ascontiguousarray(blocks[:, 16 * symbols : -128]).view(np.float16).astype(np.float32)
+        for blocks in (found, expected)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3 * float(np.abs(theirs).mean()))
+
+
+@pytest.mark.parametrize(("metric", "dtype"), [("l2", "f32"), ("ip", "f16"), ("cosine", "int8")])
+def test_mended_graphs_keep_every_vertex_findable(metric: str, dtype: str) -> None:
+    n, built_of = 1500, 1100
+    graph = Graph(metric, dtype, 32, n, 40).build(twin, built_of)
+    for first in range(built_of, n, 50):  # as an index adds: a batch does not see itself
+        scan = graph.bind(graph.scan(twin), first + 50)
+        graph.builder(twin, scan, threads=2, given=False).insert(first, 50, 16, 1.3, 150)
+    everyone_is_found(graph, n)
+
+    rng = np.random.default_rng(1)
+    dead = rng.random(n) < 0.25
+    scan = graph.bound(twin)
+    graph.builder(twin, scan, given=False).forget(np.packbits(dead, bitorder="little"))
+    assert not dead[neighbours(graph, graph.rows[~dead])].any()
+
+    # Removing as an index does: the last ones move into the holes.
+    left = int((~dead).sum())
+    holes, moved = np.flatnonzero(dead[:left]), left + np.flatnonzero(~dead[left:])
+    renamed = np.arange(n, dtype=np.uint32)
+    renamed[moved] = holes
+    for values in (graph.rows, graph.X, graph.ids, graph.lifts, graph.factors, graph.turned):
+        if values is not None:
+            values[holes] = values[moved]
+    graph.builder(twin, scan, given=False).rename(renamed, left)
+    graph.slots = np.arange(0, left, 5, dtype=np.uint32)
+    graph.blocks, graph.count = graph.builder(twin, scan, given=False).entries(graph.slots), len(graph.slots)
+    graph.X, graph.ids, graph.n = graph.X[:left], graph.ids[:left], left
+    everyone_is_found(graph, left)
+
+
+def everyone_is_found(graph: Graph, n: int) -> None:
+    """By the twin and by the core, as the nearest to itself: under ip as the vector that is nearest to it there."""
+    scans = [graph.bind(graph.scan(module), n) for module in (twin, core)]
+    assert all(scan.consistent() for scan in scans)
+    assert len(graph.builder(twin, scans[0]).unreached()) <= 3
+    Q = graph.X[:n].astype(np.float32)
+    ours, theirs = (scan.search(Q, 10, 1.3, 300, 1, None, 0) for scan in scans)
+    same(ours, theirs, 1e-3)
+    assert graph.recall(ours[0], Q) > (0.85 if graph.metric == "ip" else 0.97)  # vectors of almost one length are hard
+    if graph.metric != "ip":
+        assert (ours[0][:, 0] == graph.ids[:n]).mean() > 0.995
+
+
+BAD_BUILDS: dict[str, Callable[[Any, Graph, Any, Any], Any]] = {
+    "rows of another graph": lambda m, g, s, b: m.GraphBuilder(s, g.rows.copy(), None, None, 1.0, 1),
+    "transformed of another dimension": lambda m, g, s, b: m.GraphBuilder(s, g.rows, None, g.turned[:, :16], 1.0, 1),
+    "lists beyond the vertices": lambda m, g, s, b: b.write(0, g.n + 1),
+    "lists from behind": lambda m, g, s, b: b.link_by_walks(3, 2, 10, 1.0, 10),
+    "vertices beyond the rows": lambda m, g, s, b: b.insert(30, 11, 10, 1.0, 10),
+    "no neighbours": lambda m, g, s, b: b.insert(30, 1, 0, 1.0, 10),
+    "short bitmap": lambda m, g, s, b: b.forget(np.zeros(4, np.uint8)),
+    "names of some": lambda m, g, s, b: b.rename(np.zeros(39, np.uint32), 30),
+    "no entries": lambda m, g, s, b: b.entries(np.zeros(0, np.uint32)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BUILDS)
+@pytest.mark.parametrize("module", [core, twin], ids=["core", "twin"])
+def test_builds_that_do_not_fit_are_refused(module: Any, name: str) -> None:
+    graph = Graph("l2", "f32", 32, 40, 20)
+    scan = graph.bound(module)
+    builder = graph.builder(module, scan)
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
+        BAD_BUILDS[name](module, graph, scan, builder)

@@ -17,6 +17,8 @@
     numba_ivf        its binding                                                 bindings/ivf.cpp
     numba_graph      the graph's binding                                         bindings/graph.cpp
     numba_graph_walk  its walk                                                   index/graph.hpp, candidate_pool.hpp
+    numba_graph_build  its builder                                               index/graph_build.hpp, graph_prune.hpp
+    numba_graph_near  rough neighbours                                           index/graph_near.hpp
     numba_table      codebooks: encoders, training steps                         quantize/table.hpp
     numba_table_codec  their codec                                               quantize/table_codec.hpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
@@ -46,6 +48,7 @@ from vsearch.kernels.numba_encode import (
 )
 from vsearch.kernels.numba_flat import FlatScan, assign
 from vsearch.kernels.numba_graph import GraphScan
+from vsearch.kernels.numba_graph_build import GraphBuilder
 from vsearch.kernels.numba_ivf import IvfScan
 from vsearch.kernels.numba_kernels import (
     dot_i8,
@@ -80,6 +83,7 @@ __all__ = [
     "Codec",
     "Exclusive",
     "FlatScan",
+    "GraphBuilder",
     "GraphScan",
     "IvfScan",
     "LevelsCodec",

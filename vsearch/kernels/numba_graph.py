@@ -24,7 +24,6 @@ from vsearch.kernels.numba_codes import BLOCK, block_bytes
 from vsearch.kernels.numba_distance import INT8, ITEM_BYTES, KINDS, NO_ROWS, ready_query
 from vsearch.kernels.numba_graph_walk import (
     ENTERED,
-    NO_VISITS,
     VISITED,
     Blocks,
     GraphArrays,
@@ -41,6 +40,7 @@ ALIGNMENT = 64
 FACTOR_BYTES = 2
 NO_FILTER = frozen(np.empty(0, np.uint8))
 NO_LIFTS = frozen(np.empty(0, np.float32))
+NO_VISITS = np.empty((1, 0), np.int64)
 
 
 def _views(data: np.ndarray) -> Blocks:
@@ -124,8 +124,7 @@ class GraphScan:
             entries=_views(entries[: -(-entry_count // BLOCK)]),
             ids=ids,
             lifts=more,
-            add_scale=np.float32(add_scale),
-            rescale_scale=np.float32(rescale_scale),
+            scales=(np.float32(add_scale), np.float32(rescale_scale)),
             reach2=np.float32(reach2),
         )
 
@@ -168,7 +167,7 @@ class GraphScan:
 
             def piece(first: int, last: int) -> None:
                 with self.work() as work:
-                    search_queries(x, search, many, first, last, work, distances, ids, NO_VISITS)
+                    search_queries(x, search, many, NO_LIFTS, first, last, work, distances, ids, NO_VISITS)
 
             over_ranges(len(many), threads, 1, piece)
         shape = (*queries.shape[:-1], k)

@@ -20,6 +20,7 @@ from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
 
 STARTS = 4  # entry vertices that a walk begins with
+LENGTHENED = np.float32(4)  # queries under ip, over the longest vector
 TIDY = 128  # candidates from which forgetting the far ones pays
 ROOM = 2048  # candidates that a pool has room for before it grows
 NONE = -1
@@ -60,8 +61,7 @@ class GraphArrays(NamedTuple):
     entries: Blocks
     ids: np.ndarray
     lifts: np.ndarray  # of stored vectors under ip, or empty
-    add_scale: Float
-    rescale_scale: Float
+    scales: tuple[Float, Float]  # of what is stored of add and rescale
     reach2: Float
 
 
@@ -165,13 +165,49 @@ def _grown(values: np.ndarray, size: Int) -> np.ndarray:
 
 
 @jit_part
-def _tidy(keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float) -> Int:
-    """Forgets candidates that are not below `limit`; how many are left."""
+def _nth(keys: np.ndarray, size: Int, n: Int) -> Int:
+    """The n-th least of some keys, from 0, by halving the range of integers."""
+    low, high = -(1 << 31), (1 << 31) - 1
+    while low < high:
+        middle, count = (low + high) >> 1, 0
+        for i in range(size):
+            count += 1 if keys[i] <= middle else 0
+        if count > n:
+            high = middle
+        else:
+            low = middle + 1
+    return np.int32(low)
+
+
+@jit_part
+def _keep_nearest(keys: np.ndarray, slots: np.ndarray, size: Int, count: Int) -> Int:
+    """Forgets all candidates but the nearest; of equal ones the first. How many are left."""
+    cut, ties, kept = _nth(keys, size, count), count, 0
+    for i in range(size):
+        ties -= 1 if keys[i] < cut else 0
+    for i in range(size):
+        if keys[i] > cut or (keys[i] == cut and ties == 0):
+            continue
+        ties -= 1 if keys[i] == cut else 0
+        keys[kept], slots[kept] = keys[i], slots[i]
+        kept += 1
+    return kept
+
+
+@jit_part
+def _tidy(keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float, turns: Int, at: Int) -> tuple[Int, Int]:
+    """Forgets candidates that are not below `limit`, and those that cannot have their turn within `turns` more, once
+    there are `at` of them; (how many are left, how many there must be the next time).
+    """
+    if size < at:
+        return size, at
     kept = 0
     for i in range(size):
         keys[kept], slots[kept] = keys[i], slots[i]
         kept += 1 if _distance(keys[i]) < limit else 0
-    return kept
+    if kept > 4 * turns + TIDY:  # a vertex may be there several times
+        kept = _keep_nearest(keys, slots, kept, 2 * turns + TIDY // 2)
+    return kept, max(TIDY, 2 * kept)
 
 
 # ------------------------------------------------------------------------------------------------------------- blocks
@@ -195,18 +231,20 @@ def _estimate(
     pairs: np.ndarray,
     sums: np.ndarray,
     scalars: np.ndarray,
-    add_scale: Float,
-    rescale_scale: Float,
+    scales: tuple[Float, Float],
     bounds: np.ndarray,
 ) -> None:
     """Estimates of a block's 32 vertices, without what depends on the vector they were coded against."""
     _block_sums(codes, pairs, sums)
+    add_scale, rescale_scale = scales
     scale, offset = scalars[SCALE], scalars[OFFSET]
     if not shifted:
         scale, offset = rescale_scale * scale, rescale_scale * offset
-    for v in range(BLOCK):
+    for v in range(16):
         pair = sums[lane_byte(v)]
-        product = scale * np.float32(np.int32(pair >> np.uint32(16) if v >= 16 else pair & LOW_HALF)) + offset
+        bounds[v], bounds[v + 16] = np.float32(np.int32(pair & LOW_HALF)), np.float32(np.int32(pair >> np.uint32(16)))
+    for v in range(BLOCK):
+        product = scale * bounds[v] + offset
         add, rescale = add_scale * half_to_float(halves[v]), half_to_float(halves[v + BLOCK])
         if shifted:  # a grid that is not centred on zero
             add += rescale_scale * scalars[SUM] * half_to_float(halves[v + 2 * BLOCK])
@@ -215,27 +253,39 @@ def _estimate(
 
 
 @jit_part
-def _estimate_block(x: GraphArrays, blocks: Blocks, row: Int, first: Int, w: Work) -> np.ndarray:
-    """Fills w.bounds from the block at byte `first` of a row, and returns the slots of its vertices."""
-    begin, end = first + 16 * x.layout.symbols, first + x.layout.block_bytes
-    codes, halves = blocks.codes[row, first:begin], blocks.halves[row, begin // 2 : end // 2]
-    shifted = x.coder.shifted
-    _estimate(codes, halves, shifted, w.pairs, w.sums, w.query.scalars, x.add_scale, x.rescale_scale, w.bounds)
-    return blocks.words[row, end // 4 - BLOCK : end // 4]
-
-
-@jit_part
-def _enter(slots: np.ndarray, base: Float, limit: Float, w: Work, keys: np.ndarray, out: np.ndarray, size: Int) -> Int:
-    """Puts what a block says of its 32 vertices into the pool; `base` is the squared distance of the query to what they
-    were coded against. Returns the size of the pool.
+def _enter_row(
+    codes: np.ndarray,
+    halves: np.ndarray,
+    words: np.ndarray,
+    layout: Layout,
+    shifted: Bool,
+    pairs: np.ndarray,
+    sums: np.ndarray,
+    scalars: np.ndarray,
+    scales: tuple[Float, Float],
+    bounds: np.ndarray,
+    seen: np.ndarray,
+    stamp: Int,
+    base: Float,
+    limit: Float,
+    keys: np.ndarray,
+    out: np.ndarray,
+    size: Int,
+) -> Int:
+    """Puts what the blocks of a row say of their vertices into the pool; `base` is the squared distance of the query to
+    what they were coded against. Returns the size of the pool. Takes arrays and not their groups: a call a visit must
+    not count the references of all.
     """
-    bounds, seen, stamp, below = w.bounds, w.seen, w.counts[STAMP], limit - base
-    before = size
-    for v in range(BLOCK):
-        if bounds[v] < below and seen[slots[v]] != stamp:
-            keys[size], out[size] = _key(bounds[v] + base), slots[v]
-            size += 1
-    w.counts[ENTERED] += size - before
+    below = limit - base
+    for b in range(layout.blocks):
+        first = layout.vector_bytes + b * layout.block_bytes
+        begin, end = first + 16 * layout.symbols, first + layout.block_bytes
+        _estimate(codes[first:begin], halves[begin // 2 :], shifted, pairs, sums, scalars, scales, bounds)
+        for v in range(BLOCK):
+            slot = np.int64(words[end // 4 - BLOCK + v])
+            if bounds[v] < below and seen[slot] != stamp:
+                keys[size], out[size] = _key(bounds[v] + base), slot
+                size += 1
     return size
 
 
@@ -248,14 +298,23 @@ def _passes(bitmap: np.ndarray, slot: Int) -> Bool:
 
 
 @jit_part
-def _prepare(x: GraphArrays, query: np.ndarray, lift: Float, w: Work) -> tuple[Float, Float]:
-    """Rotates a query and builds its tables; (its squared length, that of what it is from the mean)."""
-    length2, norm2 = ZERO, ZERO
+def _prepare(x: GraphArrays, query: np.ndarray, stored: Bool, lift: Float, w: Work) -> tuple[Float, Float, Float]:
+    """Rotates a query and builds its tables; (its squared length, that of what it is from the mean, its stretch).
+
+    Under ip queries are made LENGTHENED times as long as the longest vector: it changes no order, and the error of an
+    estimate of <q, x> falls in proportion to |q - x| / |q|.
+    """
+    length2, longer = ZERO, ONE
     if x.metric == INNER_PRODUCT:
         for j in range(len(query)):
             w.lifted[j] = query[j]
         w.lifted[len(query)] = lift
         length2 = dot(w.lifted, w.lifted)
+        if not stored and length2 > ZERO and x.reach2 > ZERO:
+            longer = LENGTHENED * np.sqrt(x.reach2 / length2)
+            for j in range(len(query)):
+                w.lifted[j] *= longer
+            length2 *= longer * longer
         transform_query(w.lifted, x.query_map, w.rotated)
     else:
         transform_query(query, x.query_map, w.rotated)
@@ -269,31 +328,66 @@ def _prepare(x: GraphArrays, query: np.ndarray, lift: Float, w: Work) -> tuple[F
             w.seen[i] = 0
         w.counts[STAMP] = 0
     w.counts[STAMP] += 1
-    return length2, norm2
+    return length2, norm2, longer
 
 
 @jit_part
-def _start(x: GraphArrays, norm2: Float, w: Work, keys: np.ndarray, slots: np.ndarray) -> Int:
+def _begin(x: GraphArrays, norm2: Float, w: Work, keys: np.ndarray, slots: np.ndarray) -> Int:
     """Puts the nearest few of the entry vertices into the pool; its size."""
-    blocks = len(x.entries.codes)
-    if blocks <= 1:
-        if blocks == 0:
-            return 0
-        return _enter(_estimate_block(x, x.entries, 0, 0, w), norm2, INFINITY, w, keys, slots, 0)
-    for b in range(blocks):
-        _estimate_block(x, x.entries, b, 0, w)
+    blocks, layout, s, stamp = x.entries, x.layout, w.query.scalars, w.counts[STAMP]
+    layout = Layout(0, layout.block_bytes, 1, layout.symbols)
+    count, shifted = len(blocks.codes), x.coder.shifted
+    if count == 1:
+        codes, halves, words = blocks.codes[0], blocks.halves[0], blocks.words[0]
+        size = _enter_row(
+            codes, halves, words, layout, shifted, w.pairs, w.sums, s, x.scales, w.bounds,
+            w.seen, stamp, norm2, INFINITY, keys, slots, 0,
+        )  # fmt: skip
+        w.counts[ENTERED] += size
+        return size
+    for b in range(count):
+        codes, halves = blocks.codes[b], blocks.halves[b, 8 * layout.symbols :]
+        _estimate(codes[: 16 * layout.symbols], halves, shifted, w.pairs, w.sums, s, x.scales, w.bounds)
         for v in range(BLOCK):
             w.starts[b * BLOCK + v] = _key(w.bounds[v])
-    for i in range(STARTS):
-        at = _first_least(w.starts, len(w.starts))
-        words = x.entries.words[at // BLOCK]
-        keys[i], slots[i] = _key(_distance(w.starts[at]) + norm2), words[len(words) - BLOCK + at % BLOCK]
-        w.starts[at] = _key(INFINITY)
-    return STARTS
+    return _start(blocks.words, w.starts, STARTS, norm2, INFINITY, w.seen, stamp, keys, slots)
 
 
 @jit_part
-def _fetch_next(keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float, w: Work) -> tuple[Int, Int]:
+def _start(
+    entries: np.ndarray,
+    starts: np.ndarray,
+    count: Int,
+    norm2: Float,
+    limit: Float,
+    seen: np.ndarray,
+    stamp: Int,
+    keys: np.ndarray,
+    slots: np.ndarray,
+) -> Int:
+    """Puts the nearest of the entry vertices that were not put there before into the empty pool, those below the limit
+    and not visited; its size.
+    """
+    size = 0
+    if len(starts) <= BLOCK:  # all of them began
+        return size
+    for _ in range(count):
+        at = _first_least(starts, len(starts))
+        estimated = _distance(starts[at]) + norm2
+        if not estimated < limit:
+            break
+        starts[at] = _key(INFINITY)
+        slot = np.int64(entries[at // BLOCK, entries.shape[1] - BLOCK + at % BLOCK])
+        if seen[slot] != stamp:
+            keys[size], slots[size] = _key(estimated), slot
+            size += 1
+    return size
+
+
+@jit_part
+def _fetch_next(
+    keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float, seen: np.ndarray, stamp: Int
+) -> tuple[Int, Int]:
     """Takes the nearest candidate that was not visited out of the pool; (its slot or NONE, the size of the pool)."""
     while size > 0:
         at = _first_least(keys, size)
@@ -302,41 +396,47 @@ def _fetch_next(keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float, w:
             return NONE, size
         size -= 1
         keys[at], slots[at] = keys[size], slots[size]
-        if w.seen[slot] != w.counts[STAMP]:
-            w.seen[slot] = w.counts[STAMP]
+        if seen[slot] != stamp:
+            seen[slot] = stamp
             return slot, size
     return NONE, size
 
 
 @jit_part
-def walk(
+def _walk(
     x: GraphArrays,
     search: Search,
     query: np.ndarray,
+    stored: Bool,
     lift: Float,
     scorer: Scorer,
     w: Work,
     distances: np.ndarray,
     ids: np.ndarray,
     visited: np.ndarray,
-) -> tuple[Int, Int]:
-    """One search from the entry vertices on; (entries of the heap in `distances` and `ids`, visits).
+) -> Int:
+    """One search from the entry vertices on; how many entries the heap in `distances` and `ids` has.
 
-    `visited` gets the slots that were visited, as many as it has room for. `lift` is the query's own further coordinate
-    under ip: 0, but for a stored vector that the builder looks for.
+    `visited` gets the slots that were visited, as many as it has room for, and NONE from there on. `lift` is the
+    further coordinate under ip of a stored vector that the builder looks for; queries have 0.
     """
-    length2, norm2 = _prepare(x, query, lift, w)
-    scale = ONE if x.metric == L2 else TWO
+    length2, norm2, longer = _prepare(x, query, stored, lift, w)
+    scale = ONE if x.metric == L2 else TWO * longer
     shift, least = ZERO, ZERO
     if x.metric == INNER_PRODUCT:
         shift = length2 + x.reach2
         least = shift - TWO * np.sqrt(length2 * x.reach2)
     limit, heap, visits, pending, tidy_at = INFINITY, 0, 0, NONE, TIDY
-    keys, slots = w.keys, w.slots
-    size = _start(x, norm2, w, keys, slots)
+    keys, slots, seen, stamp, entered = w.keys, w.slots, w.seen, w.counts[STAMP], 0
+    size = _begin(x, norm2, w, keys, slots)
     while True:
         slot = pending  # its row would be on its way while the next is chosen
-        pending, size = _fetch_next(keys, slots, size, limit, w)
+        pending, size = _fetch_next(keys, slots, size, limit, seen, stamp)
+        while size == 0 and pending == NONE:  # a closed group of equals, say: there may be more elsewhere
+            size = _start(x.entries.words, w.starts, BLOCK, norm2, limit, seen, stamp, keys, slots)
+            if size == 0:
+                break
+            pending, size = _fetch_next(keys, slots, size, limit, seen, stamp)
         if slot == NONE:
             if pending == NONE:
                 break
@@ -355,16 +455,20 @@ def walk(
         if lift != ZERO:
             base -= TWO * lift * x.lifts[slot]
         limit = least + (shift + scale * threshold(distances, heap) - least) * search.effort
-        if size >= tidy_at:
-            size = _tidy(keys, slots, size, limit)
-            tidy_at = max(TIDY, 2 * size)
-        for b in range(x.layout.blocks):
-            if size + BLOCK > len(keys):
-                keys, slots = _grown(keys, size), _grown(slots, size)
-            found = _estimate_block(x, x.blocks, slot, x.layout.vector_bytes + b * x.layout.block_bytes, w)
-            size = _enter(found, base, limit, w, keys, slots, size)
+        size, tidy_at = _tidy(keys, slots, size, limit, search.most - visits, tidy_at)
+        if size + BLOCK * x.layout.blocks > len(keys):
+            keys, slots = _grown(keys, size), _grown(slots, size)
+        before = size
+        size = _enter_row(
+            x.blocks.codes[slot], x.blocks.halves[slot], x.blocks.words[slot], x.layout, x.coder.shifted,
+            w.pairs, w.sums, w.query.scalars, x.scales, w.bounds, seen, stamp, base, limit, keys, slots, size,
+        )  # fmt: skip
+        entered += size - before
+    for i in range(visits, len(visited)):
+        visited[i] = NONE
     w.counts[VISITED] += visits
-    return heap, visits
+    w.counts[ENTERED] += entered
+    return heap
 
 
 @jit_part
@@ -381,14 +485,12 @@ def _scan_matches(
     return heap
 
 
-NO_VISITS = np.empty(0, dtype=np.int64)
-
-
 @jit
 def search_queries(
     x: GraphArrays,
     search: Search,
     queries: np.ndarray,
+    lifts: np.ndarray,
     first: Int,
     last: Int,
     w: Work,
@@ -396,13 +498,19 @@ def search_queries(
     ids: np.ndarray,
     visited: np.ndarray,
 ) -> None:
-    """Fills rows first .. last - 1 of the answer, and the counts of what was done; `visited` is empty."""
+    """Fills rows first .. last - 1 of the answer and of `visited`, and the counts of what was done.
+
+    Builders search for stored vectors, of which each has its lift; others give none, and a `visited` of one empty row.
+    """
+    stored = len(lifts) > 0
     for i in range(first, last):
         scorer = new_scorer(x.rows, queries[i], w.codes, w.row)
         if search.few:
             heap = _scan_matches(x, search, scorer, w, distances[i], ids[i])
         else:
-            heap = walk(x, search, queries[i], ZERO, scorer, w, distances[i], ids[i], visited)[0]
+            lift = lifts[i] if stored else ZERO
+            seen = visited[min(i, len(visited) - 1)]
+            heap = _walk(x, search, queries[i], stored, lift, scorer, w, distances[i], ids[i], seen)
         close(distances[i], ids[i], heap)
 
 
@@ -412,18 +520,3 @@ def read_vector(rows: Rows, lifts: np.ndarray, slot: Int, out: np.ndarray) -> No
     widen_row(rows, slot, out)
     if len(lifts) > 0:
         out[rows.dim] = lifts[slot]
-
-
-@jit
-def collect(
-    x: GraphArrays, search: Search, k: Int, first: Int, last: Int, w: Work, vector: np.ndarray, visited: np.ndarray
-) -> None:
-    """visited[i] = the slots that a search for stored vector first + i visits, NONE where there are no more."""
-    distances, ids = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
-    for i in range(last - first):
-        read_vector(x.rows, x.lifts, first + i, vector)
-        query, lift = vector[: x.rows.dim], vector[x.rows.dim] if len(x.lifts) > 0 else ZERO
-        scorer = new_scorer(x.rows, query, w.codes, w.row)
-        visits = walk(x, search, query, lift, scorer, w, distances, ids, visited[i])[1]
-        for j in range(visits, visited.shape[1]):
-            visited[i, j] = NONE
