@@ -114,7 +114,7 @@ class Lance:
         search = self.table.search(q).distance_type("cosine").nprobes(20).refine_factor(3).limit(k)
         if low is not None:
             search = search.where(f"rank >= {low} AND rank < {high}", prefilter=True)
-        return [row["id"] for row in search.select(["id", "document", "metadata"]).to_list()]
+        return [row["id"] for row in search.select(["id", "document", "metadata", "_distance"]).to_list()]
 
     def close(self) -> None:
         pass

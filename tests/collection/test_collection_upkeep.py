@@ -172,3 +172,26 @@ def test_a_prepared_filter_follows_its_index() -> None:
     index.remove([7])
     with pytest.raises(vs.UnknownIdError):
         index.search(X[0], 5, filter=kept)
+
+
+@pytest.mark.parametrize(("refine", "metric"), [("bf16", "cosine"), ("int8", "l2"), (None, "ip")])
+def test_a_snapshot_without_vectors_answers_as_the_index_did(tmp_path: Path, refine: Any, metric: str) -> None:
+    from vsearch.index.io import load_light
+
+    index = vs.IVF(5, metric, quantizer=vs.RaBitQ(4), refine=refine).fit(X, np.arange(400) * 3)
+    index.remove([9, 12])
+    index.save(tmp_path / "light.vsx", vectors=False)
+    index.save(tmp_path / "whole.vsx")
+    chunks = [(np.arange(first, first + 100) * 3, X[first : first + 100]) for first in range(0, 400, 100)]
+    light = load_light(tmp_path / "light.vsx", DIM, chunks)
+    for other in (vs.load(tmp_path / "whole.vsx"), load_light(tmp_path / "whole.vsx", DIM, ())):
+        for a, b in zip(light.search(X[:20], 9, effort=5), other.search(X[:20], 9, effort=5)):
+            assert (a == b).all()
+    light.add(X[:1], [7])
+    assert light.search(X[:1], 1, effort=5)[0][0, 0] in (0, 7)
+    with pytest.raises(vs.ForeignFileError, match="without its vectors"):
+        vs.load(tmp_path / "light.vsx")
+    with pytest.raises(vs.CorruptFileError, match="do not fit"):
+        load_light(tmp_path / "light.vsx", DIM + 1, ())
+    with pytest.raises(vs.ParameterError, match="`vectors` must be True for a Flat"):
+        vs.Flat().fit(X).save(tmp_path / "flat.vsx", vectors=False)

@@ -12,6 +12,7 @@ import os
 import re
 import sqlite3
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -54,12 +55,17 @@ def restore(folder: str, connection: sqlite3.Connection, state: State, *, coded:
 def _load(path: str, connection: sqlite3.Connection, state: State) -> Index | None:
     """The index of a file without the rows that have gone since; None, and a warning, where it does not fit."""
     try:
-        index = load_light(path, state.dim or 0, vector_chunks(connection, state.dim or 0, 0, state.snapshot_end))
+        seen: list[np.ndarray] = [np.empty(0, np.int64)]
+
+        def chunks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for rows, vectors in vector_chunks(connection, state.dim or 0, 0, state.snapshot_end):
+                seen.append(rows)
+                yield rows, vectors
+
+        index = load_light(path, state.dim or 0, chunks())
         if index.metric != state.metric or index.dim != state.dim:
             raise FormatError(f"{path} belongs to another collection.")
-        live = read_rows(
-            connection.execute("SELECT row FROM vectors WHERE row < ? ORDER BY row", (state.snapshot_end,))
-        )
+        live = np.concatenate(seen) if len(seen) > 1 else _rows_below(connection, state.snapshot_end)
         held = index.ids
         gone = np.setdiff1d(held, live, assume_unique=True)
         if len(held) - len(gone) != len(live):
@@ -70,6 +76,10 @@ def _load(path: str, connection: sqlite3.Connection, state: State) -> Index | No
     except (FormatError, OSError) as error:
         warnings.warn(f"The index of the collection is made again from its documents. {error}", RuntimeWarning, 2)
         return None
+
+
+def _rows_below(connection: sqlite3.Connection, end: int | None) -> np.ndarray:
+    return read_rows(connection.execute("SELECT row FROM vectors WHERE row < ? ORDER BY row", (end,)))
 
 
 def save(folder: str, index: Index, version: int, end: int) -> None:

@@ -15,7 +15,7 @@ from vsearch.index.flat import Flat
 from vsearch.index.graph import Graph
 from vsearch.index.ivf import IVF
 from vsearch.storage import container
-from vsearch.storage.stores import VectorStore, encode_rows
+from vsearch.storage.stores import encode_rows
 
 KINDS: dict[str, type[Index]] = {cls.kind: cls for cls in (Flat, IVF, Graph)}
 
@@ -103,19 +103,19 @@ def _stored(
         raise ValueError("its ids or its dimension do not fit")
     if dtype is None:
         return {}
-    store = VectorStore(dtype, dim)
-    blank = encode_rows(np.zeros((1, dim), np.float32), dtype)
-    store.append(np.repeat(blank[0], len(ids), 0), None if blank[1] is None else np.repeat(blank[1], len(ids), 0))
+    row, factor = encode_rows(np.zeros((1, dim), np.float32), dtype)
+    rows = np.zeros((len(ids), dim), row.dtype)
+    factors = None if factor is None else np.zeros((len(ids), factor.shape[1]), factor.dtype)
     order = np.argsort(ids, kind="stable")
     for some, vectors in chunks:
         at = np.minimum(np.searchsorted(ids, some, sorter=order), max(len(ids) - 1, 0))
         slots = order[at] if len(ids) else at
         known = ids[slots] == some if len(ids) else np.zeros(len(some), bool)
-        rows, factors = encode_rows(unit_rows(vectors, "vectors") if meta["metric"] == "cosine" else vectors, dtype)
-        store.rows[slots[known]] = rows[known]
-        if factors is not None and store.factors is not None:
-            store.factors[slots[known]] = factors[known]
-    return store.arrays("store")
+        made, scales = encode_rows(unit_rows(vectors, "vectors") if meta["metric"] == "cosine" else vectors, dtype)
+        rows[slots[known]] = made[known]
+        if factors is not None and scales is not None:
+            factors[slots[known]] = scales[known]
+    return {"store.rows": rows} if factors is None else {"store.rows": rows, "store.factors": factors}
 
 
 def _opened(path: str, kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
