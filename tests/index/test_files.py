@@ -202,8 +202,8 @@ def test_the_other_kind_of_index_is_refused(part: forge.Parts, folder: Path) -> 
     path.write_bytes(forge.assembled(part._replace(kind="ivf" if part.kind == "flat" else "flat")))
     with pytest.raises(vs.CorruptFileError):
         vs.load(path)
-    path.write_bytes(forge.assembled(part._replace(kind="graph")))
-    with pytest.raises(vs.ForeignFileError, match="holds a vsearch 'graph', which is not an index"):
+    path.write_bytes(forge.assembled(part._replace(kind="sieve")))
+    with pytest.raises(vs.ForeignFileError, match="holds a vsearch 'sieve', which is not an index"):
         vs.load(path)
 
 
