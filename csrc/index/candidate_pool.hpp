@@ -2,7 +2,7 @@
 //
 // A visit brings several candidates and takes one, so what must be cheap is to put one in: candidates are appended in no order, and the
 // nearest is found by one pass of vector minima over a few hundred floats. (A sorted array costs a mispredicted search and two moves for
-// each candidate, half of the time of a walk; bench/graph.py.) A vertex is estimated from each of its neighbours that is visited and may
+// each candidate, half of the time of a walk.) A vertex is estimated from each of its neighbours that is visited and may
 // be there several times; the least estimate comes out first, the others meet the visited bit.
 #pragma once
 

@@ -25,9 +25,9 @@ MAX_VISITS = 2**20
 MAX_PLANS = 256
 HELD_SHARE, HELD_OUT = 20, 1000
 """Vectors that calibrate where no queries are given: at most this many, and one of so many."""
-PLAIN_EFFORT = 60.0
+PLAIN_EFFORT = 70.0
 """Visits at which a walk stops where the next candidate is as far as the k-th best."""
-SLACK = 0.1
+SLACK = 0.085
 """How much farther it goes each time the effort grows e-fold."""
 
 
@@ -209,6 +209,6 @@ class Graph(Index):
 
 def _plan(effort: float, k: int) -> tuple[float, int]:
     """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits. On two data
-    sets these pairs are close to the best at every recall from 0.85 to 0.999 (bench/graph.py)."""
+    sets these pairs are close to the best at every recall from 0.85 to 0.999."""
     visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
     return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k)
