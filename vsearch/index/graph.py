@@ -10,7 +10,6 @@ import numpy as np
 from vsearch._progress import Progress
 from vsearch._typing import Answer
 from vsearch._validate import check_choice, check_int, check_k
-from vsearch.errors import ParameterError
 from vsearch.index.base import Index
 from vsearch.index.calibrate import Calibration, calibrate
 from vsearch.index.graph_core import GraphCore
@@ -126,9 +125,10 @@ class Graph(Index):
         return X
 
     def _insert(self, slots: np.ndarray, prepared: np.ndarray) -> None:
-        if self._core.n == 0:
-            raise ParameterError("The graph is empty, for all of its vectors were removed; fit it again.")
-        self._core.add(prepared, self._threads)
+        if self._core.fits(prepared):
+            self._core.add(prepared, self._threads)
+        else:
+            self._core.build_again(prepared, self._threads, Progress("add graph", False))
 
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         self._core.remove(slots, moved_from, moved_to, self._threads)

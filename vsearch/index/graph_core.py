@@ -33,6 +33,8 @@ ADD_SHARE = 64
 """New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
 CHECK_SHARE = 16
 """Vertices are looked for that cannot be reached, once one in so many has changed."""
+LONGER = 1.05
+"""Under ip, squared length that an added vector may have, relative to the longest there was when the graph was built."""
 HALF_TOP, HALF_STEP = 1024.0, 2.0
 """Factors are kept in f16 relative to the longest vector; these leave a factor of 64 for those added later."""
 TRAIN_PAIRS = 2048
@@ -76,7 +78,7 @@ class GraphCore:
 
     def build(self, X: np.ndarray, threads: int, bar: Progress) -> None:
         """Trains on X and links all of it."""
-        n = self.n = len(X)
+        encoded = encode_rows(X, self.row_dtype)
         lifted = self._lift(X, fresh=True)
         self.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
         residuals = np.zeros((0, self.width), dtype=np.float32)
@@ -84,13 +86,36 @@ class GraphCore:
             residuals = neighbour_residuals(lifted, self.seed)
         self.quantizer.train(residuals, self.width, "l2", mean=self.mean, threads=threads)
         self._start()
+        self._link(encoded, lifted, threads, bar)
+
+    def fits(self, X: np.ndarray) -> bool:
+        """Whether `add` can link X to what there is: to something, and under ip to vectors that leave room for a lift."""
+        if self.n == 0:
+            return False
+        return self.metric != "ip" or float(np.einsum("ij,ij->i", X, X).max(initial=0.0)) <= self.reach2 * LONGER
+
+    def build_again(self, X: np.ndarray, threads: int, bar: Progress) -> None:
+        """Links all vectors anew, those there are and then X, with what the quantizer has learnt."""
+        encoded = encode_rows(X, self.row_dtype)
+        if self.n:
+            X = np.concatenate([self.vectors(np.arange(self.n)), X])
+            encoded = encode_rows(X, self.row_dtype)
+        lifted = self._lift(X, fresh=True)
+        self.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._center()
+        self._link(encoded, lifted, threads, bar)
+
+    def _link(
+        self, encoded: tuple[np.ndarray, np.ndarray | None], lifted: np.ndarray, threads: int, bar: Progress
+    ) -> None:
+        n = self.n = len(lifted)
         transformed = np.ascontiguousarray(self.quantizer.apply(lifted, threads) - self.transformed_mean)
         longest = float(np.einsum("ij,ij->i", transformed, transformed).max(initial=0.0))
         self.scales = factor_scales(longest)
         self.rows = aligned_rows(n, self.scan.row_bytes)
         if self.row_dtype == "int8":
             self.factors = np.zeros((n, 2), dtype=np.float32)
-        self._store(0, X)
+        self._store(0, encoded)
         self.entries, self.entry_count = np.zeros((1, self.scan.block_bytes), dtype=np.uint8), 0
         ids = np.zeros(n, dtype=np.int64)
         self.bind(ids)
@@ -126,6 +151,9 @@ class GraphCore:
                 f" {self.quantizer!r} has {codec.extra_bytes} bytes more."
             )
         self.scan = core.GraphScan(self.metric, self.quantizer.transform, codec, self.row_dtype, self.degree)
+        self._center()
+
+    def _center(self) -> None:
         self.transformed_mean = np.ascontiguousarray(self.quantizer.transform.apply(self.mean[None])[0])
         self.scan.bind_mean(self.transformed_mean)
 
@@ -140,13 +168,13 @@ class GraphCore:
         self.lifts = lifts if fresh or self.lifts is None else np.concatenate([self.lifts[: self.n], lifts])
         return np.ascontiguousarray(np.column_stack([X, lifts]))
 
-    def _store(self, first: int, X: np.ndarray) -> None:
-        """Writes vectors into their rows."""
-        encoded, factors = encode_rows(X, self.row_dtype)
-        stored = np.ascontiguousarray(encoded).view(np.uint8).reshape(len(X), -1)
-        self.rows[first : first + len(X), : stored.shape[1]] = stored
+    def _store(self, first: int, encoded: tuple[np.ndarray, np.ndarray | None]) -> None:
+        """Writes vectors, as `encode_rows` made them, into their rows."""
+        rows, factors = encoded
+        stored = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
+        self.rows[first : first + len(rows), : stored.shape[1]] = stored
         if self.factors is not None and factors is not None:
-            self.factors[first : first + len(X)] = factors
+            self.factors[first : first + len(rows)] = factors
 
     def _set_entries(self, builder: Any, more: np.ndarray | None = None) -> None:
         """Codes a random sample of the vertices, and `more` of them, as those that walks begin with. Under ip half of
@@ -159,7 +187,10 @@ class GraphCore:
             slots = np.union1d(slots[: count - count // 2], longest).astype(np.uint32)
         if more is not None:
             slots = np.union1d(slots, more).astype(np.uint32)
-        self.entries, self.entry_count = builder.entries(slots), len(slots)
+        self._enter_at(builder, slots)
+
+    def _enter_at(self, builder: Any, slots: np.ndarray) -> None:
+        self.entries, self.entry_count = builder.entries(np.ascontiguousarray(slots, dtype=np.uint32)), len(slots)
 
     def _reach_all(self, builder: Any, ids: np.ndarray) -> None:
         """Makes one vertex of each group that walks cannot reach an entry."""
@@ -190,9 +221,10 @@ class GraphCore:
     def add(self, X: np.ndarray, threads: int) -> None:
         """Appends vectors and links them."""
         before, after = self.n, self.n + len(X)
+        encoded = encode_rows(X, self.row_dtype)
         self._own(after)
         self._lift(X)
-        self._store(before, X)
+        self._store(before, encoded)
         ids = np.zeros(after, dtype=np.int64)
         while self.n < after:
             batch = min(max(self.n // ADD_SHARE, 1), after - self.n)
@@ -200,7 +232,10 @@ class GraphCore:
             self.bind(ids)
             builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
             builder.insert(first, batch, *ADD_SEARCH)
-        self._changed_by(len(X), threads)
+        if not self._changed_by(len(X), threads):
+            lonely = self._lonely(before)
+            if len(lonely):
+                self._enter_at(builder, np.concatenate([self._entry_slots(), lonely]))
 
     def remove(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray, threads: int) -> None:
         """Takes vertices out; their neighbours link to one another. Then the last ones move into the holes."""
@@ -222,21 +257,51 @@ class GraphCore:
             if array is not None:
                 array[moved_to] = array[moved_from]
         builder.rename(renamed, after)
+        entries = self._entry_slots()
+        kept = renamed[entries[~dead[entries]]]
         self.n = after
         self.bind(ids)
-        builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
-        self._set_entries(builder)
-        self._changed_by(len(slots), threads)
+        # An entry may have been the only way to some vertices.
+        if not self._changed_by(len(slots) if len(kept) == len(entries) else after, threads):
+            builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
+            self._enter_at(builder, kept)
 
-    def _changed_by(self, count: int, threads: int) -> None:
-        """After some changes looks whether all vertices can still be reached."""
+    def _entry_slots(self) -> np.ndarray:
+        """The entry vertices, uint32 (entry_count,)."""
+        return self.entries.view(np.uint32)[:, -BLOCK:].reshape(-1)[: self.entry_count]
+
+    def _neighbours(self, slots: np.ndarray) -> np.ndarray:
+        """Neighbours of some vertices, uint32 (m, degree); the nearest of most first."""
+        block, blocks = self.scan.block_bytes // 4, self.degree // BLOCK
+        ends = self.rows.shape[1] // 4 - block * np.arange(blocks)[::-1]
+        columns = (ends[:, None] + np.arange(-BLOCK, 0)).reshape(-1)
+        found: np.ndarray = self.rows.view(np.uint32)[slots[:, None], columns]
+        return found
+
+    def _lonely(self, first: int) -> np.ndarray:
+        """Vertices from this one on that no neighbour of theirs has as a neighbour."""
+        lonely = []
+        for start in range(first, self.n, 256):
+            left = np.arange(start, min(start + 256, self.n))
+            for some in np.split(np.arange(self.degree), [4, 12]):  # most have one among the nearest
+                near = self._neighbours(left)[:, some]
+                back = self._neighbours(near.reshape(-1)).reshape(*near.shape, self.degree)
+                back = (back == left[:, None, None]).any(axis=2) & (near != left[:, None])
+                left = left[~back.any(axis=1)]
+            lonely.append(left)
+        return np.concatenate(lonely)
+
+    def _changed_by(self, count: int, threads: int) -> bool:
+        """After some changes looks whether all vertices can still be reached; tells whether it did."""
         self.changed += count
-        if self.changed * CHECK_SHARE >= self.n:
+        due = self.changed * CHECK_SHARE >= self.n
+        if due:
             ids = np.zeros(self.n, dtype=np.int64)
             self.bind(ids)
             builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
             self._set_entries(builder)
             self._reach_all(builder, ids)
+        return due
 
     def _own(self, capacity: int) -> None:
         """Room for `capacity` vertices, in memory that may be written."""
