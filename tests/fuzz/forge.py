@@ -73,6 +73,9 @@ KINDS: dict[str, Callable[[], Any]] = {
     "ivf pq": lambda: _shrunk(vs.IVF(3, "ip", quantizer=vs.PQ(6, 4), refine=None)),
     "ivf residual": lambda: _shrunk(vs.IVF(2, quantizer=vs.ResidualQuantizer(4, 4, splits=2), refine=None)),
     "ivf turboquant": lambda: _shrunk(vs.IVF(2, quantizer=vs.TurboQuant(2, "prod"), refine=None)),
+    "graph": lambda: _shrunk(vs.Graph(refine="f32")),
+    "graph int8": lambda: _shrunk(vs.Graph("ip", refine="int8")),
+    "graph pq": lambda: _shrunk(vs.Graph("cosine", quantizer=vs.PQ(4, 4), degree=64)),
 }
 
 
@@ -214,7 +217,7 @@ def _mutate_array(rng: random.Random, arrays: dict[str, np.ndarray]) -> None:
     elif act == 9:
         del arrays[name]
     elif act == 10:
-        arrays[rng.choice(["store.rows", "store.factors", "extra", "ids", "centroids", "compact", "x"])] = array
+        arrays[rng.choice(["store.rows", "store.factors", "extra", "ids", "centroids", "compact", "rows", "x"])] = array
     else:  # a row that is there twice
         if array.ndim and len(array) > 1:
             arrays[name] = array.copy()

@@ -157,6 +157,63 @@ LISTED: dict[str, Change] = {
     "narrow centroids": become("centroids", lambda a: a[:, :-1]),
     "centroids in another form": become("centroids", lambda a: a[None]),
 }
+
+
+def lanes(name: str, row: int, value: Any) -> Change:
+    """Slots at the end of a row, of neighbours or of entries, are what `value` makes of them."""
+
+    def change(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        arrays[name] = arrays[name].copy()
+        view = arrays[name].view(np.uint32)[row, -32:]
+        view[:] = value(view.copy())
+
+    return change
+
+
+LINKED: dict[str, Change] = {
+    "a neighbour beyond all": lanes("rows", 3, lambda s: np.append(s[:-1], 2**32 - 1)),
+    "a neighbour that is not": lanes("rows", -1, lambda s: np.append(44, s[1:])),
+    "an entry beyond all": lanes("entries", 0, lambda s: np.append(2**31, s[1:])),
+    "an entry that is not": lanes("entries", -1, lambda s: np.append(s[:-1], 44)),
+    "no rows of vertices": forget("rows"),
+    "a vertex less": become("rows", lambda a: a[:-1]),
+    "a vertex more": become("rows", lambda a: np.concatenate([a, a[:1]])),
+    "narrow vertices": become("rows", lambda a: a[:, :-64]),
+    "vertices of words": become("rows", lambda a: a.view(np.uint32)),
+    "vertices in a line": become("rows", lambda a: a.reshape(-1)),
+    "no entries": forget("entries"),
+    "entries of none": become("entries", lambda a: a[:0]),
+    "narrow entries": become("entries", lambda a: a[:, :-4]),
+    "entries as wide as vertices": lambda meta, arrays: arrays.update(entries=arrays["rows"]),
+    "fewer than no entries": say(entries=-1),
+    "no entry": say(entries=0),
+    "more entries than vertices": say(entries=45),
+    "entries that are no number": say(entries="3"),
+    "no word of entries": forget("entries"),
+    "a degree of nothing": say(degree=0),
+    "a degree between": say(degree=48),
+    "another degree": lambda meta, arrays: meta.update(degree=96),
+    "rows of no kind": say(refine=None),
+    "no scales": forget("scales"),
+    "two scales": become("scales", lambda a: a[:2]),
+    "narrow scales": become("scales", lambda a: a.astype(np.float32)),
+    "a scale of nothing": put("scales", 0, 0.0),
+    "a scale below nothing": put("scales", 1, -1.0),
+    "a scale that is no number": put("scales", 0, np.nan),
+    "a scale without end": put("scales", 1, np.inf),
+    "a reach below nothing": put("scales", 2, -1.0),
+    "a reach that is no number": put("scales", 2, np.nan),
+    "a centre that is no number": put("mean", 0, np.nan),
+    "a centre of another dimension": become("mean", lambda a: a[:-1]),
+    "no centre": forget("mean"),
+}
+LIFTED: dict[str, Change] = {
+    "no lifts": forget("lifts"),
+    "a lift less": become("lifts", lambda a: a[:-1]),
+    "a lift that is no number": put("lifts", 1, np.nan),
+    "lifts in a table": become("lifts", lambda a: a[None]),
+    "lifts of another width": become("lifts", lambda a: a.astype(np.float64)),
+}
 EXTRA: dict[str, Change] = {
     "no extra bits": forget("extra"),
     "extra bits of one less": become("extra", lambda a: a[:-1]),
@@ -278,6 +335,8 @@ def forgeries(part: forge.Parts) -> dict[str, Change]:
         (STORED, "store.rows"),
         (FACTORS, "store.factors"),
         (LISTED, "lists.size"),
+        (LINKED, "entries"),
+        (LIFTED, "lifts"),
         (ROTATED, "rotation"),
         (EXTRA, "extra"),
         (COMPACT, "compact"),
@@ -286,7 +345,9 @@ def forgeries(part: forge.Parts) -> dict[str, Change]:
         (PLANNED, "quantizer.plan.lengths"),
         (rotations("quantizer.rotation"), "quantizer.rotation"),
     ]
+    unheard = {"a dtype that there is not"} if "dtype" not in part.meta else set()
     found = {what: change for table, needs in tables if needs in part.arrays for what, change in table.items()}
     coded = CODED if part.meta.get("quantizer") is not None else {}
     bits = "bits" in part.meta["quantizer"]["params"] if coded else False
-    return found | {what: change for what, change in coded.items() if bits or "bits" not in what}
+    found |= {what: change for what, change in coded.items() if bits or "bits" not in what}
+    return {what: change for what, change in found.items() if what not in unheard}

@@ -46,6 +46,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "flat codes": lambda: vs.Flat(quantizer=vs.RaBitQ(3), refine="f32"),
     "ivf": lambda: vs.IVF(7),
     "ivf codes": lambda: vs.IVF(7, quantizer=vs.RaBitQ(1), refine="f32"),
+    "graph": lambda: vs.Graph(refine="f32"),
 }
 
 

@@ -88,6 +88,7 @@ NO_QUANTIZER: list[Fault] = [
 ]
 METRICS = choices("metric", "'l2', 'ip', 'cosine'", ("cosin", "cosine"), ("L2", "l2"))
 DTYPES = choices("dtype", "'f32', 'f16', 'bf16', 'int8'", ("f32 ", "f32"), ("uint8", "int8"))
+DTYPES_OF_GRAPH = choices("refine", "'f32', 'f16', 'bf16', 'int8'", ("f32 ", "f32"), ("uint8", "int8"))
 REFINE = choices("refine", "'f32', 'f16', 'bf16', 'int8', None", ("int4", "int8"))
 
 
@@ -164,6 +165,11 @@ ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "IVF.quantizer": (NO_QUANTIZER, lambda v: vs.IVF(quantizer=v)),
     "IVF.refine": (REFINE, lambda v: vs.IVF(refine=v)),
     "IVF.seed": (ints("seed", 0, TOP), lambda v: vs.IVF(seed=v)),
+    "Graph.metric": (METRICS, lambda v: vs.Graph(v)),
+    "Graph.quantizer": (NO_QUANTIZER, lambda v: vs.Graph(quantizer=v)),
+    "Graph.degree": (choices("degree", "32, 64, 96, 128"), lambda v: vs.Graph(degree=v)),
+    "Graph.refine": (DTYPES_OF_GRAPH, lambda v: vs.Graph(refine=v)),
+    "Graph.seed": (ints("seed", 0, TOP), lambda v: vs.Graph(seed=v)),
     "load.path": (NO_PATH, lambda v: vs.load(v)),
 }
 
@@ -172,6 +178,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "flat codes": lambda: vs.Flat(quantizer=vs.RaBitQ(4), refine="int8"),
     "ivf": lambda: vs.IVF(4, "ip", dtype="bf16"),
     "ivf codes": lambda: vs.IVF(4, "cosine", quantizer=vs.RaBitQ(2)),
+    "graph": lambda: vs.Graph("cosine"),
+    "graph int8": lambda: vs.Graph("ip", refine="int8"),
 }
 
 
@@ -214,7 +222,7 @@ def test_bad_flags_of_load(tmp_path: Path, name: str) -> None:
 
 def test_no_parameter_is_forgotten() -> None:
     known = {*ELSEWHERE, "load.mmap", "load.check"}
-    for cls in (vs.Flat, vs.IVF):
+    for cls in (vs.Flat, vs.IVF, vs.Graph):
         assert {f"{cls.__name__}.{name}" for name in parameters(cls)} <= known
         for method, call in inspect.getmembers(cls, inspect.isfunction):
             if not method.startswith("_"):
@@ -255,7 +263,7 @@ def test_more_lists_than_vectors() -> None:
     assert state(index) == before
 
 
-@pytest.mark.parametrize("cls", [vs.Flat, vs.IVF])
+@pytest.mark.parametrize("cls", [vs.Flat, vs.IVF, vs.Graph])
 def test_zero_vectors_have_no_cosine(cls: Any) -> None:
     zero = X[:5].copy()
     zero[3] = 0
@@ -270,7 +278,9 @@ def test_zero_vectors_have_no_cosine(cls: Any) -> None:
     assert state(index) == before
 
 
-@pytest.mark.parametrize("make", [lambda: vs.Flat(dtype="f16"), lambda: vs.IVF(4, quantizer=vs.RaBitQ(), refine="f16")])
+@pytest.mark.parametrize(
+    "make", [lambda: vs.Flat(dtype="f16"), lambda: vs.IVF(4, quantizer=vs.RaBitQ(), refine="f16"), vs.Graph]
+)
 def test_what_a_half_cannot_hold(make: Any) -> None:
     index = make().fit(X, IDS)
     before = state(index)

@@ -69,7 +69,7 @@ def test_an_index_comes_back_as_it_was(kind: str, mode: dict[str, bool], folder:
     assert seen(loaded) == before
     loaded.save(folder / "twice.vsx")
     assert (folder / "twice.vsx").read_bytes() == (folder / "once.vsx").read_bytes()
-    assert (folder / "once.vsx").stat().st_size < 20_000
+    assert (folder / "once.vsx").stat().st_size < (40_000 if index.kind == "graph" else 20_000)
 
 
 def test_arrays_of_a_mapped_file_are_aligned_and_read_only(good: bytes, folder: Path) -> None:

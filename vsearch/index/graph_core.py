@@ -27,14 +27,14 @@ ALPHA = 1.0
 """Slack of the pruning rule: 1 is the relative neighbourhood graph's."""
 CHUNK = 8192
 """Vertices linked between two looks at Ctrl-C."""
-ADD_SEARCH = (32, 1.3, 200)
-"""The same for vectors added later, which no round comes back to."""
+ADD_SEARCH, ADD_SEARCH_IP = (32, 1.3, 200), (32, 1.5, 600)
+"""The same for vectors added later, which no round comes back to; walks under ip take longer to get somewhere."""
 ADD_SHARE = 64
 """New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
 CHECK_SHARE = 16
 """Vertices are looked for that cannot be reached, once one in so many has changed."""
 LONGER = 1.05
-"""Under ip, squared length that an added vector may have, relative to the longest there was when the graph was built."""
+"""Squared length that an added vector may have under ip, relative to the longest there was when the graph was built."""
 HALF_TOP, HALF_STEP = 1024.0, 2.0
 """Factors are kept in f16 relative to the longest vector; these leave a factor of 64 for those added later."""
 TRAIN_PAIRS = 2048
@@ -89,7 +89,7 @@ class GraphCore:
         self._link(encoded, lifted, threads, bar)
 
     def fits(self, X: np.ndarray) -> bool:
-        """Whether `add` can link X to what there is: to something, and under ip to vectors that leave room for a lift."""
+        """Whether `add` can link X to what there is: not to nothing, nor where no lift makes all equally long."""
         if self.n == 0:
             return False
         return self.metric != "ip" or float(np.einsum("ij,ij->i", X, X).max(initial=0.0)) <= self.reach2 * LONGER
@@ -231,7 +231,7 @@ class GraphCore:
             first, self.n = self.n, self.n + batch
             self.bind(ids)
             builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
-            builder.insert(first, batch, *ADD_SEARCH)
+            builder.insert(first, batch, *(ADD_SEARCH_IP if self.metric == "ip" else ADD_SEARCH))
         if not self._changed_by(len(X), threads):
             lonely = self._lonely(before)
             if len(lonely):
