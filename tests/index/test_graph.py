@@ -191,7 +191,7 @@ def test_every_kind_of_code_at_every_degree(codes: str, degree: int) -> None:
 
 @pytest.mark.parametrize(
     "quantizer",
-    [vs.RaBitQ(2), vs.RaBitQ(4), vs.PQ(8, 8), vs.OSQ(5), vs.LVQ(4, 4), vs.Binary("recurrent", 4), vs.LloydMax(5)],
+    [vs.RaBitQ(2), vs.RaBitQ(4), vs.PQ(8, 8), vs.OSQ(5), vs.LVQ(4, 4), vs.LloydMax(5)],
     ids=repr,
 )
 def test_codes_of_more_than_symbols_are_refused(quantizer: vs.Quantizer) -> None:
@@ -244,11 +244,21 @@ def test_every_small_number_of_vectors(metric: str, tmp_path: Path) -> None:
             found = index.search(Q, k, effort=ALL)
             honest(found, metric, Q, X)
             assert ((found[0] >= 0).sum(axis=1) == min(k, n)).all(), n
-            assert index.search(Q, k)[0].shape == index.search(Q[0], k, recall=1.0)[0].shape[:0] + (4, k)
+            assert index.search(Q, k)[0].shape == (4, k) and index.search(Q[0], k, recall=1.0)[0].shape == (k,)
         if n in (1, 33):
             index.save(tmp_path / "small.vsx")
             again = vs.load(tmp_path / "small.vsx").search(Q, 130, effort=ALL)
             assert np.array_equal(again[0], found[0]) and np.array_equal(again[1], found[1])
+
+
+def test_of_equal_vectors_as_many_are_found_as_are_wanted() -> None:
+    """Each knows 32 others like it and nobody else, so that a walk has to begin again and again."""
+    X = np.tile(clustered(1, 16, 0), (600, 1))
+    index = vs.Graph(refine="f32").fit(X, queries=X[:5], threads=1)
+    for k, effort in ((10, 60), (100, 60), (100, 200), (300, 600)):
+        found = index.search(X[:4], k, effort=effort)
+        honest(found, "l2", X[:4], X)
+        assert (found[0] >= 0).all(), (k, effort)
 
 
 def test_one_dimension() -> None:
@@ -261,19 +271,19 @@ def test_one_dimension() -> None:
 @pytest.mark.parametrize("metric", oracle.METRICS)
 def test_duplicates_are_found_at_one_distance(metric: str) -> None:
     kinds = clustered(30, 12, 0)
-    X = np.repeat(kinds, 10, axis=0)
+    X = np.repeat(kinds, 40, axis=0)
     index = vs.Graph(metric, refine="f32").fit(X, queries=kinds, threads=1)
-    found = index.search(kinds, 10, effort=200)
+    found = index.search(kinds, 20, effort=200)
     honest(found, metric, kinds, X)
     if metric != "ip":
-        assert (found[0] // 10 == np.arange(30)[:, None]).mean() > 0.95
+        assert (found[0] // 40 == np.arange(30)[:, None]).mean() > 0.95
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e15, 1e19, 1e30, 3e37])
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e15])
 @pytest.mark.parametrize("metric", oracle.METRICS)
 @pytest.mark.filterwarnings("ignore:(overflow|invalid|divide by zero):RuntimeWarning")
 def test_vectors_at_the_ends_of_float32(metric: str, scale: float) -> None:
-    """Squares overflow or vanish; answers may be poor then, and must still be ids of the index."""
+    """Squares vanish, factors of codes overflow; answers may be poor then, and must still be ids of the index."""
     X = np.clip(clustered(200, 9, 0), -5, 5) * np.float32(scale)
     index = vs.Graph(metric, refine="f32").fit(X, threads=1)
     index.add(X[:20] * 0.5)

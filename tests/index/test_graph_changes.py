@@ -1,7 +1,8 @@
-"""A graph that grows and shrinks: everything stays within reach, recall stays, and histories agree with a dictionary."""
+"""A graph that grows and shrinks: all stays within reach, recall stays, and histories agree with a dictionary."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import vsearch as vs
 ALL = 1e9  # an effort that ends when nothing is left to visit
 
 
-def neighbours(index: vs.Graph) -> np.ndarray:
+def neighbours(index: Any) -> np.ndarray:
     """(n, degree) slots, by the drawing in csrc/index/graph_layout.hpp."""
     core: Any = index._core
     blocks, words = index.degree // 32, core.scan.block_bytes // 4
@@ -26,7 +27,7 @@ def neighbours(index: vs.Graph) -> np.ndarray:
     return np.concatenate([rows[:, rows.shape[1] - b * words - 32 :][:, :32] for b in range(blocks)], axis=1)
 
 
-def lost(index: vs.Graph) -> int:
+def lost(index: Any) -> int:
     """Vertices that no way from the entries leads to."""
     core: Any = index._core
     blocks = core.entries.view(np.uint32)
@@ -52,7 +53,7 @@ def islands(n: int, each: int, seed: int = 0) -> np.ndarray:
     return (np.repeat(centres, each, axis=0) + rng.standard_normal((n * each, 16))).astype(np.float32)
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[], np.ndarray]] = {
     "gaussian": lambda: gaussian(1200),
     "islands": lambda: islands(30, 40),
     "equals": lambda: np.repeat(gaussian(30), 40, axis=0),
@@ -95,12 +96,12 @@ def test_the_last_way_to_a_group_is_not_forgotten() -> None:
         left = left[left != id]
         assert lost(index) == 0
     found = index.search(X[left], 1, effort=200)[0][:, 0]
-    assert (found == left).mean() > 0.97
+    assert (found == left).mean() > 0.98
 
 
 @pytest.mark.parametrize("metric", oracle.METRICS)
 def test_churn_keeps_recall(metric: str) -> None:
-    """Ten rounds of a tenth out and a tenth in: no worse than a graph built anew of what is there."""
+    """Ten rounds of a tenth out and a tenth in: hardly worse than a graph built anew of what is there."""
     data = wordnet.load()
     lengths = np.random.default_rng(5).uniform(0.6, 1.4, (4000, 1)).astype(np.float32)
     pool, Q = data.X[:4000] * lengths, data.Q[:300]
@@ -116,9 +117,10 @@ def test_churn_keeps_recall(metric: str) -> None:
     held = index.ids
     fresh = vs.Graph(metric).fit(pool[held], held, queries=Q[:10], threads=2)
     true = vs.Flat(metric).fit(pool[held], held).search(Q, 10)[0]
-    for effort in (200, 400) if metric == "ip" else (80, 200):
+    margin = 0.035 if metric == "ip" else 0.015
+    for effort in (200, 500) if metric == "ip" else (80, 200):
         recalls = [wordnet.recall(made.search(Q, 10, effort=effort)[0], true) for made in (index, fresh)]
-        assert recalls[0] > recalls[1] - 0.015
+        assert recalls[0] > recalls[1] - margin
     assert wordnet.recall(index.search(Q, 10, effort=800)[0], true) > 0.98
 
 
@@ -239,7 +241,9 @@ class History(RuleBasedStateMachine):
 
     def check_distances(self, q: np.ndarray, X: np.ndarray, distances: np.ndarray) -> None:
         if self.metric == "cosine":
-            assert np.allclose(distances, oracle.distances("cosine", oracle.unit(q[None]), oracle.unit(X))[0], atol=2e-6)
+            assert np.allclose(
+                distances, oracle.distances("cosine", oracle.unit(q[None]), oracle.unit(X))[0], atol=2e-6
+            )
         else:
             assert np.array_equal(distances, oracle.distances(self.metric, q[None], X)[0])
 

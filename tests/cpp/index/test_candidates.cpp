@@ -85,6 +85,20 @@ TEST(candidates_that_may_have_their_turn_are_kept) {
     }
 }
 
+// Of many at one distance some are forgotten, not all.
+TEST(candidates_at_one_distance_are_not_all_forgotten) {
+    CandidatePool pool;
+    for (const std::size_t turns : {std::size_t{0}, std::size_t{3}, std::size_t{40}}) {
+        pool.reset();
+        std::vector<Waiting> model;
+        for (std::uint32_t i = 0; i < 1000; ++i) put(pool, model, i % 10 == 0 ? 1.0f : 2.0f, i);
+        pool.tidy(3.0f, turns);
+        const auto kept = drained(pool);
+        CHECK_AT(kept.size() >= std::max<std::size_t>(1, 2 * turns) && kept.size() < 1000, at("kept", kept.size(), turns));
+        CHECK_AT(kept[0].first == 1.0f, at("nearest", turns));
+    }
+}
+
 TEST(candidates_do_not_pile_up) {
     CandidatePool pool;
     pool.reset();
