@@ -151,6 +151,7 @@ FITTING: dict[str, tuple[list[Fault], Call]] = {
     "search.threads": (ints("threads", 1, 1024, none=True), many_and_one("threads")),
     "search.progress": (flags("progress", none=True), many_and_one("progress")),
     "save.path": (NO_PATH, lambda index, v: index.save(v)),
+    "save.vectors": (flags("vectors"), lambda index, v: index.save("x.vsx", vectors=v)),
 }  # fmt: skip
 
 ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
