@@ -200,9 +200,9 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     float score = 0;
     w.scorer.score(rows_, &slot, 1, &score);
     if (w.pending != CandidatePool::kNone) prefetch(w.pending, layout_.vector_bytes, layout_.bytes);
+    if (w.lift != 0.0f) score -= w.lift * arrays_.lifts[slot];
     if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
-    float base = w.shift + w.scale * score;
-    if (w.lift != 0.0f) base -= 2.0f * w.lift * arrays_.lifts[slot];
+    const float base = w.shift + w.scale * score;
     if (visited != nullptr) visited->push_back({base, slot});
     w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
     w.pool.tidy(w.limit, w.most - w.visits);

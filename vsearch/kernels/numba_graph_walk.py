@@ -449,11 +449,11 @@ def _walk(
         w.waiting[0] = slot
         score(x.rows, w.waiting, 0, 1, x.metric, scorer, w.scores)
         distance = w.scores[0]
+        if lift != ZERO:
+            distance -= lift * x.lifts[slot]
         if not search.filtered or _passes(search.filter, slot):
             heap = push(distances, ids, heap, distance, x.ids[slot])
         base = shift + scale * distance
-        if lift != ZERO:
-            base -= TWO * lift * x.lifts[slot]
         limit = least + (shift + scale * threshold(distances, heap) - least) * search.effort
         size, tidy_at = _tidy(keys, slots, size, limit, search.most - visits, tidy_at)
         if size + BLOCK * x.layout.blocks > len(keys):
