@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import vsearch as vs
+from vsearch.kernels import core
 
 ALL = 1e9  # an effort that ends when nothing is left to visit
 
 
 def neighbours(index: Any) -> np.ndarray:
     """(n, degree) slots, by the drawing in csrc/index/graph_layout.hpp."""
-    core: Any = index._core
-    blocks, words = index.degree // 32, core.scan.block_bytes // 4
-    rows = core.rows[: core.n].view(np.uint32)
+    core_of: Any = index._core
+    blocks, words = index.degree // 32, core_of.scan.block_bytes // 4
+    rows = core_of.rows[: core_of.n].view(np.uint32)
     return np.concatenate([rows[:, rows.shape[1] - b * words - 32 :][:, :32] for b in range(blocks)], axis=1)
 
 
 def lost(index: Any) -> int:
     """Vertices that no way from the entries leads to."""
-    core: Any = index._core
-    blocks = core.entries.view(np.uint32)
-    todo = np.unique(blocks[:, -32:].reshape(-1)[: core.entry_count])
+    core_of: Any = index._core
+    blocks = core_of.entries.view(np.uint32)
+    todo = np.unique(blocks[:, -32:].reshape(-1)[: core_of.entry_count])
     near = neighbours(index)
-    assert near.max() < core.n and todo.max() < core.n
-    reached = np.zeros(core.n, bool)
+    assert near.max() < core_of.n and todo.max() < core_of.n
+    reached = np.zeros(core_of.n, bool)
     while len(todo):
         reached[todo] = True
         next_ones = np.unique(near[todo])
@@ -270,3 +272,53 @@ def test_histories_agree_with_a_dictionary(tmp_path: Path) -> None:
 
     History.folder = tmp_path
     run_state_machine_as_test(History, settings=settings(max_examples=30, stateful_step_count=10, deadline=None))
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_an_interrupted_addition_leaves_no_edge_to_what_it_began(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    X = rng.standard_normal((600, 12)).astype(np.float32)
+    index = vs.Graph(metric).fit(X)
+    truth, _ = vs.Flat(metric).fit(X).search(X, k=1)
+    calls = 0
+
+    class Interrupted:
+        def __init__(self, *arguments: Any) -> None:
+            self.builder = core.GraphBuilder(*arguments)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.builder, name)
+
+        def insert(self, *arguments: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 5:
+                raise KeyboardInterrupt
+            self.builder.insert(*arguments)
+
+    stand_in = SimpleNamespace(GraphBuilder=Interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr("vsearch.index.graph_core.core", stand_in)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(rng.standard_normal((200, 12)).astype(np.float32))
+    assert calls == 5 and len(index) == 600 and index._scan.consistent()
+    ids, _ = index.search(X, k=1, effort=100)
+    assert (ids == truth).mean() > 0.9 and ids.max() < 600
+    assert len(index.add(X[:3])) == 3 and index._scan.consistent()
+
+
+def test_an_interrupted_relinking_leaves_the_graph_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    X = rng.standard_normal((400, 12)).astype(np.float32)
+    index = vs.Graph("ip").fit(X)
+    before = index.search(X, k=3, effort=50)
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vsearch.index.graph_core.GraphCore._reach_all", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(5 * X[:2])
+    after = index.search(X, k=3, effort=50)
+    assert len(index) == 400 and (before[0] == after[0]).all() and (before[1] == after[1]).all()

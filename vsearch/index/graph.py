@@ -125,10 +125,14 @@ class Graph(Index):
         return X
 
     def _insert(self, slots: np.ndarray, prepared: np.ndarray) -> None:
-        if self._core.fits(prepared):
-            self._core.add(prepared, self._threads)
-        else:
-            self._core.build_again(prepared, self._threads, Progress("add graph", False))
+        try:
+            if self._core.fits(prepared):
+                self._core.add(prepared, self._threads)
+            else:
+                self._core.build_again(prepared, self._threads, Progress("add graph", False))
+        except BaseException:
+            self._bind()  # to what there was before
+            raise
 
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         self._core.remove(slots, moved_from, moved_to, self._threads)

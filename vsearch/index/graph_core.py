@@ -100,10 +100,16 @@ class GraphCore:
         if self.n:
             X = np.concatenate([self.vectors(np.arange(self.n)), X])
             encoded = encode_rows(X, self.row_dtype)
-        lifted = self._lift(X, fresh=True)
-        self.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._center()
-        self._link(encoded, lifted, threads, bar)
+        before = dict(vars(self))
+        try:
+            lifted = self._lift(X, fresh=True)
+            self.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
+            self._center()
+            self._link(encoded, lifted, threads, bar)
+        except BaseException:  # Ctrl-C, say: the arrays of before are as they were
+            vars(self).update(before)
+            self._center()
+            raise
 
     def _link(
         self, encoded: tuple[np.ndarray, np.ndarray | None], lifted: np.ndarray, threads: int, bar: Progress
@@ -226,12 +232,17 @@ class GraphCore:
         self._lift(X)
         self._store(before, encoded)
         ids = np.zeros(after, dtype=np.int64)
-        while self.n < after:
-            batch = min(max(self.n // ADD_SHARE, 1), after - self.n)
-            first, self.n = self.n, self.n + batch
-            self.bind(ids)
-            builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
-            builder.insert(first, batch, *(ADD_SEARCH_IP if self.metric == "ip" else ADD_SEARCH))
+        try:
+            while self.n < after:
+                batch = min(max(self.n // ADD_SHARE, 1), after - self.n)
+                first, self.n = self.n, self.n + batch
+                self.bind(ids)
+                builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
+                builder.insert(first, batch, *(ADD_SEARCH_IP if self.metric == "ip" else ADD_SEARCH))
+        except BaseException:  # Ctrl-C, say: no edge may lead to a vertex that the index does not know
+            none = np.zeros(0, dtype=np.int64)
+            self.remove(np.arange(before, self.n), none, none, threads)
+            raise
         if not self._changed_by(len(X), threads):
             lonely = self._lonely(before)
             if len(lonely):
