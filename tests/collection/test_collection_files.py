@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -107,8 +109,12 @@ def test_a_reader_that_was_left_behind_compares_everything(tmp_path: Path) -> No
         assert len(reader.query(np.zeros(4), k=50)) == 8
 
 
-def test_a_reader_needs_no_permission_to_write(tmp_path: Path) -> None:
-    with vs.Collection.open(tmp_path / "a", metric="l2") as box:
+def test_a_reader_needs_no_permission_to_write(request: pytest.FixtureRequest) -> None:
+    # Not pytest's folder: its parents are closed to the other user that root becomes.
+    folder = Path(tempfile.mkdtemp())
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    os.chmod(folder, 0o755)
+    with vs.Collection.open(folder / "a", metric="l2") as box:
         fill(box, 0, 3)
     code = """if True:
         import os, sys
@@ -126,15 +132,12 @@ def test_a_reader_needs_no_permission_to_write(tmp_path: Path) -> None:
         with vs.Collection.open(folder, read_only=True) as box:
             print([hit.id for hit in box.query(np.zeros(4), k=2)])
     """
-    os.chmod(tmp_path / "a", 0o555)
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o055 != 0o055:
-            os.chmod(parent, 0o755) if parent.is_relative_to(tmp_path.parents[1]) else None
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(tmp_path)}
+    os.chmod(folder / "a", 0o555)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(folder)}
     child = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "a")], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, str(folder / "a")], env=environment, capture_output=True, text=True
     )
-    os.chmod(tmp_path / "a", 0o755)
+    os.chmod(folder / "a", 0o755)
     if "Permission denied" in child.stderr and "site-packages" in child.stderr:
         pytest.skip("this Python cannot be run by another user")
     assert child.stdout.strip() == "[0, 1]", child.stderr
