@@ -3,7 +3,8 @@
 //   1. rotate the query and build its tables once; estimate the entry vertices, whose codes are relative to the mean
 //   2. visit the nearest candidate: its exact distance from the stored vector is at once the result's and the base of the estimates
 //      of its neighbours, 32 in one pass over a block
-//   3. neighbours nearer than the pool's worst enter it; stop when all of the pool is visited
+//   3. neighbours below a limit, `effort` times the distance of the k-th best, enter the pool; stop when none is left there or `most`
+//      vertices are visited
 //
 // Inside the walk distances are squared Euclidean ones. Under cosine vectors have length 1 and |q - x|^2 = 2 (1 - <q, x>). Under ip they
 // have one more coordinate, lift = sqrt(M^2 - |x|^2), which queries have as 0: |q - x|^2 = |q|^2 + M^2 - 2 <q, x>, so that the nearest has

@@ -9,19 +9,19 @@ import numpy as np
 
 from vsearch._progress import Progress
 from vsearch._typing import Answer
-from vsearch._validate import check_choice, check_int, check_k
+from vsearch._validate import check_choice, check_int
 from vsearch.index.base import Index
-from vsearch.index.calibrate import Calibration, calibrate
+from vsearch.index.calibrate import calibrate
 from vsearch.index.graph_core import GraphCore
 from vsearch.index.idmap import IdMap
 from vsearch.index.ivf import check_quantizer
+from vsearch.index.planned import Planned
 from vsearch.quantize.base import Quantizer
 from vsearch.quantize.rabitq import RaBitQ
 from vsearch.storage.stores import DTYPES
 
 DEGREES = (32, 64, 96, 128)
 MAX_VISITS = 2**20
-MAX_PLANS = 256
 HELD_SHARE, HELD_OUT = 20, 1000
 """Vectors that calibrate where no queries are given: at most this many, and one of so many."""
 PLAIN_EFFORT = 70.0
@@ -30,7 +30,7 @@ SLACK = 0.085
 """How much farther it goes each time the effort grows e-fold."""
 
 
-class Graph(Index):
+class Graph(Planned):
     """Quantised flat graph: the codes of a vertex's neighbours lie beside its vector, so that a visit is one read.
 
     Parameters
@@ -66,7 +66,6 @@ class Graph(Index):
     """
 
     kind = "graph"
-    _calibrated = True
     _core: GraphCore  # there once fitted
 
     def __init__(
@@ -84,7 +83,6 @@ class Graph(Index):
         self.degree = check_choice("degree", degree, DEGREES)
         self.refine = check_choice("refine", refine, DTYPES)
         self._threads = 1
-        self._plans: tuple[Calibration | None, dict[tuple[Any, ...], tuple[float, int]]] = (None, {})
 
     def __repr__(self) -> str:
         held = f"quantizer={self.quantizer!r}, degree={self.degree}, refine={self.refine!r}"
@@ -138,7 +136,7 @@ class Graph(Index):
         self._core.remove(slots, moved_from, moved_to, self._threads)
 
     def _bind(self) -> None:
-        self._plans = (None, {})
+        self._forget_plans()
         self._core.bind(self._fitted().ids_by_slot)
 
     def _ladder(self) -> list[float]:
@@ -155,24 +153,14 @@ class Graph(Index):
         bitmap: np.ndarray | None = None,
         matches: int = 0,
     ) -> Answer:
-        reach, most = _plan(PLAIN_EFFORT if effort is None else effort, k)
+        reach, most = self._plan(PLAIN_EFFORT if effort is None else effort, k)
         return self._scan.search(Q, k, reach, most, threads, bitmap, matches)
 
-    def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
-        if self._scan is None:
-            return None
-        if self._plans[0] is not self.calibration:
-            self._plans = (self.calibration, {})
-        key = (k, recall, effort, type(recall), type(effort))  # True is not the 1 that it equals
-        try:
-            plan = self._plans[1].get(key)
-        except TypeError:  # an array, say
-            return None
-        if plan is None:
-            if len(self._plans[1]) >= MAX_PLANS:
-                self._plans[1].clear()
-            plan = self._plans[1][key] = _plan(self._effort(check_k(k), recall, effort), k)
-        return self._scan.try_search(Q, k, *plan)
+    def _plan(self, effort: float, k: int) -> tuple[float, int]:
+        """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits. On two
+        data sets these pairs are close to the best at every recall from 0.85 to 0.999."""
+        visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
+        return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
         return self._core.vectors(slots)
@@ -209,10 +197,3 @@ class Graph(Index):
         if not index._scan.consistent():
             raise ValueError("a neighbour is no vertex of the graph")
         return index
-
-
-def _plan(effort: float, k: int) -> tuple[float, int]:
-    """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits. On two data
-    sets these pairs are close to the best at every recall from 0.85 to 0.999."""
-    visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
-    return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k)

@@ -9,18 +9,17 @@ import numpy as np
 
 from vsearch._progress import Progress
 from vsearch._typing import Answer
-from vsearch._validate import check_choice, check_int, check_k
+from vsearch._validate import check_choice, check_int
 from vsearch.errors import DTypeError, ParameterError
 from vsearch.index.base import Index
-from vsearch.index.calibrate import Calibration
 from vsearch.index.ivf_core import Coded, IvfCore
+from vsearch.index.planned import Planned
 from vsearch.quantize.base import EPSILON, Quantizer
 from vsearch.quantize.kmeans import ITERATIONS
 from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 
 CHUNK_ROWS = 16384
 MAX_LISTS = 2**20
-MAX_PLANS = 256
 REFINE = (*DTYPES, None)
 COMPACT_AT = 0.5
 """Share of garbage in the arena at which a removal or an addition compacts it."""
@@ -30,7 +29,7 @@ Encoded: TypeAlias = "tuple[np.ndarray, Coded | None, tuple[np.ndarray, np.ndarr
 """Lists, codes and stored rows of new vectors."""
 
 
-class IVF(Index):
+class IVF(Planned):
     """Inverted file: k-means lists, scanned by 1-bit bounds, refined from stored vectors.
 
     Parameters
@@ -63,7 +62,6 @@ class IVF(Index):
     """
 
     kind = "ivf"
-    _calibrated = True
     _core: IvfCore  # there once fitted
 
     def __init__(
@@ -83,7 +81,6 @@ class IVF(Index):
         refine = check_choice("refine", refine, REFINE)
         self.refine = refine if quantizer is not None else None
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
-        self._plans: tuple[Calibration | None, dict[tuple[Any, ...], tuple[int, float]]] = (None, {})
         self._store: VectorStore | None = None
 
     def __repr__(self) -> str:
@@ -158,7 +155,7 @@ class IVF(Index):
             self._core.lists.compact(n)
 
     def _bind(self) -> None:
-        self._plans = (None, {})
+        self._forget_plans()
         rows, factors = (self._store.rows, self._store.factors) if self._store is not None else (None, None)
         self._core.bind(self._fitted().ids_by_slot, len(self), self._row_dtype or "f32", rows, factors)
 
@@ -183,25 +180,9 @@ class IVF(Index):
             probes = math.ceil(probes * min(FILTER_REACH, len(self) / matches))
         return self._scan.search(Q, k, min(probes, MAX_LISTS), self._epsilon(probes), threads, bitmap, matches)
 
-    def _quick(self, Q: Any, k: Any, recall: Any, effort: Any) -> tuple[np.ndarray, np.ndarray] | None:
-        if self._scan is None:
-            return None
-        if self._plans[0] is not self.calibration:
-            self._plans = (self.calibration, {})
-        key = (k, recall, effort, type(recall), type(effort))  # True is not the 1 that it equals
-        try:
-            plan = self._plans[1].get(key)
-        except TypeError:  # an array, say
-            return None
-        if plan is None:
-            plan = self._plans[1][key] = self._plan(check_k(k), recall, effort)
-        return self._scan.try_search(Q, k, *plan)
-
-    def _plan(self, k: int, recall: Any, effort: Any) -> tuple[int, float]:
-        """Probes and the z-score of their bounds; remembered, for working them out costs as much as a small search."""
-        if len(self._plans[1]) >= MAX_PLANS:
-            self._plans[1].clear()
-        probes = _probes(self._effort(k, recall, effort))
+    def _plan(self, effort: float, k: int) -> tuple[int, float]:
+        """Probes and the z-score of their bounds."""
+        probes = _probes(effort)
         return probes, self._epsilon(probes)
 
     def _epsilon(self, probes: int) -> float:
