@@ -10,7 +10,14 @@
 namespace vsearch {
 namespace {
 
-constexpr std::size_t kGrain = 64;  // vertices of a task
+// Calls body(vertex, worker) for the vertices [first, last), a few to a task.
+template <class Body>
+void each_vertex(std::size_t first, std::size_t last, std::size_t threads, Body body) {
+    constexpr std::size_t kGrain = 64;
+    parallel_for((last - first + kGrain - 1) / kGrain, threads, [&](std::size_t task, std::size_t worker) {
+        for (std::size_t v = first + task * kGrain; v < std::min(last, first + (task + 1) * kGrain); ++v) body(v, worker);
+    });
+}
 
 }  // namespace
 
@@ -55,33 +62,32 @@ void GraphBuilder::use_lists() {
     kept_.resize(n_, 0);
 }
 
+// A vertex's list of this round, from the candidates.
+void GraphBuilder::prune(std::uint32_t slot, Worker& w) {
+    std::size_t kept = 0;
+    fresh_counts_[slot] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, fresh_.data() + slot * degree_, &kept));
+    kept_[slot] = static_cast<std::uint32_t>(kept);
+}
+
 void GraphBuilder::link_near(std::size_t first, std::size_t last) {
     use_lists();
-    parallel_for((last - first + kGrain - 1) / kGrain, threads_, [&](std::size_t task, std::size_t t) {
+    each_vertex(first, last, threads_, [&](std::size_t v, std::size_t t) {
         Worker& w = *workers_[t];
-        for (std::size_t v = first + task * kGrain; v < std::min(last, first + (task + 1) * kGrain); ++v) {
-            w.candidates.assign(near_->list(v), near_->list(v) + near_->count(v));
-            std::size_t kept = 0;
-            fresh_counts_[v] = static_cast<std::uint32_t>(w.pruner.select(static_cast<std::uint32_t>(v), w.candidates, fresh_.data() + v * degree_, &kept));
-            kept_[v] = static_cast<std::uint32_t>(kept);
-        }
+        w.candidates.assign(near_->list(v), near_->list(v) + near_->count(v));
+        prune(static_cast<std::uint32_t>(v), w);
     });
 }
 
 void GraphBuilder::link_by_walks(std::size_t first, std::size_t last, const GraphQuery& search) {
     use_lists();
-    parallel_for((last - first + kGrain - 1) / kGrain, threads_, [&](std::size_t task, std::size_t t) {
+    each_vertex(first, last, threads_, [&](std::size_t v, std::size_t t) {
         Worker& w = *workers_[t];
-        for (std::size_t v = first + task * kGrain; v < std::min(last, first + (task + 1) * kGrain); ++v) {
-            const auto slot = static_cast<std::uint32_t>(v);
-            w.pruner.vectors().read(slot, w.vector.data());
-            scan_.collect(w.vector.data(), search, *w.walk, w.candidates);
-            w.candidates.insert(w.candidates.end(), lists_.data() + v * degree_, lists_.data() + v * degree_ + counts_[v]);
-            if (near_ != nullptr) w.candidates.insert(w.candidates.end(), near_->list(v), near_->list(v) + near_->count(v));
-            std::size_t kept = 0;
-            fresh_counts_[v] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, fresh_.data() + v * degree_, &kept));
-            kept_[v] = static_cast<std::uint32_t>(kept);
-        }
+        const auto slot = static_cast<std::uint32_t>(v);
+        w.pruner.vectors().read(slot, w.vector.data());
+        scan_.collect(w.vector.data(), search, *w.walk, w.candidates);
+        w.candidates.insert(w.candidates.end(), lists_.data() + v * degree_, lists_.data() + v * degree_ + counts_[v]);
+        if (near_ != nullptr) w.candidates.insert(w.candidates.end(), near_->list(v), near_->list(v) + near_->count(v));
+        prune(slot, w);
     });
 }
 
@@ -97,21 +103,19 @@ void GraphBuilder::reverse() {
             const Edge& edge = fresh_[v * degree_ + i];
             incoming[next[edge.slot]++] = {edge.distance, static_cast<std::uint32_t>(v)};
         }
-    parallel_for((n_ + kGrain - 1) / kGrain, threads_, [&](std::size_t task, std::size_t t) {
+    each_vertex(0, n_, threads_, [&](std::size_t v, std::size_t t) {
         Worker& w = *workers_[t];
-        for (std::size_t v = task * kGrain; v < std::min(n_, (task + 1) * kGrain); ++v) {
-            const Edge* list = fresh_.data() + v * degree_;
-            w.candidates.assign(list, list + fresh_counts_[v]);
-            const std::size_t most = 4 * degree_;  // of a hub's, the nearest
-            Edge *from = incoming.data() + start[v], *to = incoming.data() + start[v + 1];
-            if (static_cast<std::size_t>(to - from) > most) {
-                std::nth_element(from, from + most, to, [](const Edge& a, const Edge& b) { return a.distance < b.distance; });
-                to = from + most;
-            }
-            w.candidates.insert(w.candidates.end(), from, to);
-            std::size_t kept = 0;
-            counts_[v] = static_cast<std::uint32_t>(w.pruner.select(static_cast<std::uint32_t>(v), w.candidates, lists_.data() + v * degree_, &kept));
+        const Edge* list = fresh_.data() + v * degree_;
+        w.candidates.assign(list, list + fresh_counts_[v]);
+        const std::size_t most = 4 * degree_;  // of a hub's, the nearest
+        Edge *from = incoming.data() + start[v], *to = incoming.data() + start[v + 1];
+        if (static_cast<std::size_t>(to - from) > most) {
+            std::nth_element(from, from + most, to, [](const Edge& a, const Edge& b) { return a.distance < b.distance; });
+            to = from + most;
         }
+        w.candidates.insert(w.candidates.end(), from, to);
+        std::size_t kept = 0;
+        counts_[v] = static_cast<std::uint32_t>(w.pruner.select(static_cast<std::uint32_t>(v), w.candidates, lists_.data() + v * degree_, &kept));
     });
 }
 
@@ -149,15 +153,13 @@ void GraphBuilder::encode(const float* center, std::uint32_t slot, std::uint8_t*
 
 void GraphBuilder::write(std::size_t first, std::size_t last) {
     const GraphLayout& layout = scan_.layout();
-    parallel_for((last - first + kGrain - 1) / kGrain, threads_, [&](std::size_t task, std::size_t t) {
+    each_vertex(first, last, threads_, [&](std::size_t v, std::size_t t) {
         Worker& w = *workers_[t];
-        for (std::size_t v = first + task * kGrain; v < std::min(last, first + (task + 1) * kGrain); ++v) {
-            std::uint8_t* row = rows_ + v * layout.bytes;
-            const float* center = transformed(static_cast<std::uint32_t>(v), w.center.data(), w);
-            for (std::size_t i = 0; i < degree_; ++i) {
-                const std::uint32_t slot = i < counts_[v] ? lists_[v * degree_ + i].slot : static_cast<std::uint32_t>(v);
-                encode(center, slot, layout.block_of(row, i / kBlock), i % kBlock, w);
-            }
+        std::uint8_t* row = rows_ + v * layout.bytes;
+        const float* center = transformed(static_cast<std::uint32_t>(v), w.center.data(), w);
+        for (std::size_t i = 0; i < degree_; ++i) {
+            const std::uint32_t slot = i < counts_[v] ? lists_[v * degree_ + i].slot : static_cast<std::uint32_t>(v);
+            encode(center, slot, layout.block_of(row, i / kBlock), i % kBlock, w);
         }
     });
 }
@@ -254,46 +256,42 @@ void GraphBuilder::insert(std::size_t first, std::size_t count, const GraphQuery
 
 void GraphBuilder::forget(const std::uint8_t* dead) {
     const GraphLayout& layout = scan_.layout();
-    parallel_for((n_ + kGrain - 1) / kGrain, threads_, [&](std::size_t task, std::size_t t) {
+    each_vertex(0, n_, threads_, [&](std::size_t v, std::size_t t) {
         Worker& w = *workers_[t];
-        for (std::size_t v = task * kGrain; v < std::min(n_, (task + 1) * kGrain); ++v) {
-            if (filter_bit(dead, v)) continue;
-            const auto slot = static_cast<std::uint32_t>(v);
-            const std::uint8_t* row = rows_ + v * layout.bytes;
-            w.slots.clear();
-            bool changes = false;
-            const auto live = [&](std::uint32_t other) {
-                if (other != slot && !filter_bit(dead, other)) w.slots.push_back(other);
-            };
-            for (std::size_t i = 0; i < degree_; ++i) {
-                const std::uint32_t other = layout.neighbour(row, i);
-                if (!filter_bit(dead, other)) {
-                    live(other);
-                    continue;
-                }
-                changes = true;
-                const std::uint8_t* gone = rows_ + other * layout.bytes;
-                for (std::size_t j = 0; j < degree_; ++j) live(layout.neighbour(gone, j));
+        if (filter_bit(dead, v)) return;
+        const auto slot = static_cast<std::uint32_t>(v);
+        const std::uint8_t* row = rows_ + v * layout.bytes;
+        w.slots.clear();
+        bool changes = false;
+        const auto live = [&](std::uint32_t other) {
+            if (other != slot && !filter_bit(dead, other)) w.slots.push_back(other);
+        };
+        for (std::size_t i = 0; i < degree_; ++i) {
+            const std::uint32_t other = layout.neighbour(row, i);
+            if (!filter_bit(dead, other)) {
+                live(other);
+                continue;
             }
-            if (!changes) continue;
-            std::sort(w.slots.begin(), w.slots.end());
-            w.slots.erase(std::unique(w.slots.begin(), w.slots.end()), w.slots.end());
-            measure(slot, w);
-            w.list.resize(degree_);
-            std::size_t by_rule = 0;
-            const std::size_t size = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule);
-            patch(slot, w.list.data(), size, w);
+            changes = true;
+            const std::uint8_t* gone = rows_ + other * layout.bytes;
+            for (std::size_t j = 0; j < degree_; ++j) live(layout.neighbour(gone, j));
         }
+        if (!changes) return;
+        std::sort(w.slots.begin(), w.slots.end());
+        w.slots.erase(std::unique(w.slots.begin(), w.slots.end()), w.slots.end());
+        measure(slot, w);
+        w.list.resize(degree_);
+        std::size_t by_rule = 0;
+        const std::size_t size = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule);
+        patch(slot, w.list.data(), size, w);
     });
 }
 
 void GraphBuilder::rename(const std::uint32_t* renamed, std::size_t count) {
     const GraphLayout& layout = scan_.layout();
-    parallel_for((count + kGrain - 1) / kGrain, threads_, [&](std::size_t task, std::size_t) {
-        for (std::size_t v = task * kGrain; v < std::min(count, (task + 1) * kGrain); ++v) {
-            std::uint8_t* row = rows_ + v * layout.bytes;
-            for (std::size_t i = 0; i < degree_; ++i) layout.set_neighbour(row, i, renamed[layout.neighbour(row, i)]);
-        }
+    each_vertex(0, count, threads_, [&](std::size_t v, std::size_t) {
+        std::uint8_t* row = rows_ + v * layout.bytes;
+        for (std::size_t i = 0; i < degree_; ++i) layout.set_neighbour(row, i, renamed[layout.neighbour(row, i)]);
     });
 }
 

@@ -57,6 +57,7 @@ private:
     struct Worker;
 
     void use_lists();
+    void prune(std::uint32_t slot, Worker& worker);
     void encode(const float* center, std::uint32_t slot, std::uint8_t* block, std::size_t lane, Worker& worker);
     void read_list(std::uint32_t slot, Worker& worker) const;
     void measure(std::uint32_t slot, Worker& worker) const;
