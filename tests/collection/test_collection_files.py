@@ -121,6 +121,11 @@ def test_a_reader_needs_no_permission_to_write(request: pytest.FixtureRequest) -
         import numpy as np
         import vsearch as vs
         folder = sys.argv[1]
+        # What is imported on first use is read now: this Python's files may be closed to the other user.
+        with vs.Collection.open(folder + "-mine", 4, "l2") as box:
+            box.add([0], np.ones((1, 4)))
+        with vs.Collection.open(folder + "-mine", read_only=True) as box:
+            box.query(np.zeros(4), k=1)
         if os.name == "posix" and os.getuid() == 0:
             os.setgid(65534), os.setuid(65534)  # root may write whatever the permissions say
         try:
