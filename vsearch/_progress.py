@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from vsearch._validate import check_flag
 
 BAR_AFTER_SECONDS = 2.0
+
+_here = threading.local()
+
+
+class Stopped(Exception):
+    """Work was given up at a step because whoever began it wanted that."""
+
+
+@contextmanager
+def stoppable(wanted: Callable[[], bool]) -> Iterator[None]:
+    """Within, the steps of work in this thread raise `Stopped` once ``wanted()``; what Ctrl-C would leave is left.
+
+    >>> with stoppable(lambda: True):
+    ...     Progress("fit", False).advance()
+    Traceback (most recent call last):
+    vsearch._progress.Stopped
+    """
+    before, _here.wanted = getattr(_here, "wanted", None), wanted
+    try:
+        yield
+    finally:
+        _here.wanted = before
 
 
 class Progress:
@@ -34,6 +59,9 @@ class Progress:
 
     def advance(self, steps: int = 1) -> float:
         """Counts steps and returns the seconds since the last call."""
+        stop = getattr(_here, "wanted", None)
+        if stop is not None and stop():
+            raise Stopped
         now = time.perf_counter()
         seconds, self.stepped = now - self.stepped, now
         self.done += steps

@@ -76,6 +76,7 @@ def test_every_result_set_existed(tmp_path: Path, kind: str, monkeypatch: pytest
     if kind == "indexed":
         monkeypatch.setattr(upkeep, "EXACT_BELOW", 20)
         monkeypatch.setattr(upkeep, "MERGE_AT", 4)
+        monkeypatch.setattr(upkeep, "PATIENCE_SECONDS", 0.05)
     index: str | Callable[[str], vs.Index] = (lambda metric: vs.IVF(3, metric)) if kind == "indexed" else "exact"
     writer = vs.Collection.open(tmp_path / "a", metric="l2", index=index)
     fill(writer)

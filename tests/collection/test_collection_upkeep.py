@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import vsearch as vs
-from vsearch.collection import memory, upkeep
+from vsearch.collection import memory, sampling, upkeep
 
 DIM = 8
 X = np.random.default_rng(2).standard_normal((400, DIM)).astype(np.float32)
@@ -26,6 +26,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "EXACT_BELOW", 100)
     monkeypatch.setattr(upkeep, "MERGE_AT", 10)
     monkeypatch.setattr(upkeep, "REBUILD_GROWTH", 3)
+    monkeypatch.setattr(upkeep, "PAUSE_SECONDS", 0.001)
 
 
 def ivf(metric: str) -> vs.Index:
@@ -123,6 +124,124 @@ def test_a_build_that_fails_leaves_an_exact_collection(tmp_path: Path) -> None:
             fill(box, 110, 111)
         fill(box, 111, 130)
         check(box, 130)
+
+
+def test_the_background_waits_for_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(upkeep, "PATIENCE_SECONDS", 3600.0)
+    with vs.Collection.open(tmp_path / "a", metric="l2", index=ivf) as box:
+        fill(box, 0, 150, 50)
+        assert parts(box) == [("Flat", 150)]
+        check(box, 150)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 600  # closing does not wait for the pause
+    monkeypatch.setattr(upkeep, "PATIENCE_SECONDS", 0.01)
+    with vs.Collection.open(tmp_path / "a", index=ivf) as box:
+        settle(box, lambda: parts(box)[0][0] == "IVF")  # patience ends, though no pause came
+
+
+@pytest.mark.parametrize("step", ["fit", "optimize"])
+def test_closing_gives_up_what_is_being_built(tmp_path: Path, step: str) -> None:
+    from vsearch._progress import Progress
+
+    begun = threading.Event()
+
+    class Endless(vs.IVF):
+        def fit(self, *arguments: Any, **options: Any) -> Any:
+            bar = Progress("fit", False)
+            while True:
+                begun.set()
+                bar.advance()
+                time.sleep(0.001)
+
+    errors: list[BaseException] = []
+
+    def optimize() -> None:
+        try:
+            box.optimize()
+        except vs.VsearchError as error:
+            errors.append(error)
+
+    box = vs.Collection.open(tmp_path / "a", metric="l2", index=lambda metric: Endless(4, metric, dtype="f32"))
+    fill(box, 0, 99, 99)
+    if step == "optimize":
+        box._upkeep._stopping = True  # type: ignore[union-attr]  # no worker: this thread builds
+        fill(box, 99, 110)
+        box._upkeep._stopping = False  # type: ignore[union-attr]
+        thread = threading.Thread(target=optimize)
+        thread.start()
+    else:
+        fill(box, 99, 110)
+    assert begun.wait(60)
+    box.close()
+    if step == "optimize":
+        thread.join(60)
+        assert not thread.is_alive()
+        assert [type(error) for error in errors] == [vs.ClosedError]
+    with vs.Collection.open(tmp_path / "a", index=ivf) as box:
+        settle(box, lambda: parts(box)[0][0] == "IVF")
+        check(box, 110)
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_an_index_learns_its_effort_from_the_queries_that_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    monkeypatch.setattr(sampling.QuerySample.__init__, "__defaults__", (50,))
+    Q = np.random.default_rng(5).standard_normal((50, DIM)).astype(np.float32)
+
+    def source(box: vs.Collection) -> str:
+        index = box._session.memory.index
+        return index.calibration.source if index is not None and index.calibration is not None else ""
+
+    with vs.Collection.open(tmp_path / "a", metric=metric, index=lambda m: vs.IVF(20, m, dtype="f32")) as box:
+        fill(box, 0, 300, 100)
+        box.optimize()
+        for q in Q[:49]:
+            box.query(q)
+            box.query(q)
+        assert source(box) == "base"
+        box.query(Q[40:], k=2)
+        settle(box, lambda: source(box) == "queries")
+        index = box._session.memory.index
+        assert index is not None
+        assert index.calibration is not None
+        curve = dict(zip(index.calibration.efforts, index.calibration.recalls[10]))
+        truth = vs.Flat(metric).fit(X[:300]).search(Q, 10)[0]
+        for effort in (1.0, 20.0):
+            found = index.search(Q, 10, effort=effort)[0]
+            share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), truth.tolist())])
+            assert abs(curve[effort] - share) < 0.02
+        assert curve[20.0] == 1.0
+    with vs.Collection.open(tmp_path / "a") as box:
+        assert source(box) == "queries"
+        fill(box, 300, 303)
+
+
+def test_a_build_is_calibrated_with_the_queries_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling.QuerySample.__init__, "__defaults__", (50,))
+    with vs.Collection.open(tmp_path / "a", metric="l2", index=ivf) as box:
+        fill(box, 0, 99, 99)
+        box.query(X[300:350], 3)
+        fill(box, 99, 120)
+        box.optimize()
+        index = box._session.memory.index
+        assert index is not None
+        assert index.calibration is not None
+        assert index.calibration.source == "queries"
+
+
+def test_a_sample_keeps_the_latest_queries() -> None:
+    sample = sampling.QuerySample(3)
+    assert [sample.add(X[i : i + 1]) for i in (0, 1, 1, 0, 2)] == [False, False, False, False, True]
+    assert (sample.queries() == X[:3]).all()
+    for i in range(sampling.RENEWAL):
+        sample.add(X[i : i + 1])
+    assert not sample.add(X[300:310])
+    rows = {q.tobytes() for q in sample.queries()}
+    assert rows < {x.tobytes() for x in X[: sampling.RENEWAL]}
+    assert X[2].tobytes() in rows
+    assert len(rows) == 3
 
 
 def test_exact_never_builds(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from vsearch._typing import Path, Vectors
 from vsearch._validate import (
     MAX_DIM,
@@ -22,6 +24,7 @@ from vsearch.collection import writing
 from vsearch.collection.batch import Batch, Embedding, Id, check_batch, check_ids
 from vsearch.collection.filters import Filters
 from vsearch.collection.readable import Readable
+from vsearch.collection.sampling import QuerySample
 from vsearch.collection.session import Change, Session, Work
 from vsearch.collection.upkeep import IndexFactory, Upkeep, default_index
 from vsearch.collection.where import parse
@@ -95,7 +98,8 @@ class Collection(Readable):
         self.embedding = embedding
         self._session = Session(self.path, metric, dim, check_flag("read_only", read_only), factory is not None)
         self._filters = Filters()
-        self._upkeep = None if read_only else Upkeep(self._session, factory)
+        self._sample = QuerySample()
+        self._upkeep = None if read_only else Upkeep(self._session, factory, self._sample)
         self._closing = threading.Lock()
         if self._upkeep is not None:
             self._upkeep.nudge()
@@ -232,6 +236,10 @@ class Collection(Readable):
         return check_batch(
             ids, vectors, documents, metadata, dim=self.dim, metric=self.metric, embedding=self.embedding
         )
+
+    def _asked(self, Q: np.ndarray) -> None:
+        if self._upkeep is not None and self._sample.add(Q):
+            self._upkeep.nudge()
 
     def _write(self, work: Work) -> Change | None:
         change = self._session.write(work)

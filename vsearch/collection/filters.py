@@ -36,6 +36,15 @@ class Filters:
         self._bytes = 0
         self._guard = threading.Lock()
 
+    def known(self, where: Where, version: int) -> Matches | None:
+        """The rows that ``where`` lets through at ``version``, if that was asked before."""
+        with self._guard:
+            found = self._kept.get(where)
+            if found is None or found.version != version:
+                return None
+            self._kept.move_to_end(where)
+            return found.matches
+
     def matches(self, connection: sqlite3.Connection, where: Where, version: int, next_row: int) -> Matches:
         """The rows that ``where`` lets through at ``version``, which the transaction of ``connection`` must see."""
         with self._guard:

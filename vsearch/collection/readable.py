@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from vsearch.collection.filters import Filters
 from vsearch.collection.rows import Record
 from vsearch.collection.search import Wish, search
 from vsearch.collection.session import Session
-from vsearch.collection.where import parse
+from vsearch.collection.where import Where, parse
 from vsearch.errors import DTypeError, ParameterError, UnknownIdError
 from vsearch.index.base import unit_rows
 
@@ -206,17 +207,45 @@ class Readable:
         list of Record for one query, list of such lists for many; shorter than k where fewer match. Hybrid records have
         a score, and come by it; distances are to the vectors in any case
         """
-        wish = _check_wish(k, recall, threads, hybrid, diversity, reranker, pool)
+        wish = _wish(k, recall, threads, hybrid, diversity, reranker, pool)
         columns, tree = reading.check_include(include), parse(where, where_document)
         Q, single = self._vectors_of(queries)
         texts = _check_texts(queries, text, hybrid, len(Q))
+        self._asked(Q)
         session = self._session
+        answers = None if texts is not None or wish.diversity else self._promptly(Q, wish, tree, columns)
+        if answers is not None:
+            return answers[0] if single else answers
         with session.view() as connection:
             memory, matches = session.memory, None
             if tree is not None:
                 matches = self._filters.matches(connection, tree, memory.version, memory.next_row)
             answers = reading.hits(connection, search(connection, memory, Q, texts, wish, matches), columns)
         return answers[0] if single else answers
+
+    def _asked(self, Q: np.ndarray) -> None:
+        """Told of the queries."""
+
+    def _promptly(
+        self, Q: np.ndarray, wish: Wish, tree: Where | None, columns: tuple[str, ...]
+    ) -> list[list[Record]] | None:
+        """The answers, if memory turns out to show what the file does when their records are read; else None.
+
+        Rows never change, so that it does not matter that they are read after the search and not in one transaction.
+        """
+        session = self._session
+        session.check_open()
+        session.lock.acquire_shared()
+        try:
+            memory = session.memory
+            version = memory.version
+            matches = None if tree is None else self._filters.known(tree, version)
+            if tree is not None and matches is None:
+                return None
+            found = search(None, memory, Q, None, wish, matches)
+        finally:
+            session.lock.release_shared()
+        return reading.hits_at(session, version, found, columns)
 
     def _vectors_of(self, queries: Any) -> tuple[np.ndarray, bool]:
         """Queries as float32 (nq, d), and whether there was one alone."""
@@ -231,6 +260,14 @@ class Readable:
         if self.metric == "cosine":
             unit_rows(found, "queries")
         return found, single
+
+
+def _wish(*numbers: Any) -> Wish:
+    """The numbers of a query, checked once and remembered."""
+    try:
+        return _remembered(*numbers)
+    except TypeError:  # an array, say, cannot be remembered; or it is wrong, and then is so again
+        return _check_wish(*numbers)
 
 
 def _check_wish(k: Any, recall: Any, threads: Any, hybrid: Any, diversity: Any, reranker: Any, pool: Any) -> Wish:
@@ -248,6 +285,9 @@ def _check_wish(k: Any, recall: Any, threads: Any, hybrid: Any, diversity: Any, 
     reranker = check_choice("reranker", reranker, spread.METHODS)
     pool = None if pool is None else check_int("pool", pool, 1, MAX_K)
     return Wish(check_k(k), recall, threads, weight, diversity, reranker, pool)
+
+
+_remembered = lru_cache(maxsize=256, typed=True)(_check_wish)
 
 
 def _check_texts(queries: Any, text: Any, hybrid: Any, n: int) -> list[str] | None:

@@ -35,14 +35,17 @@ class Found(NamedTuple):
 
 
 def search(
-    connection: sqlite3.Connection,
+    connection: sqlite3.Connection | None,
     memory: Memory,
     Q: np.ndarray,
     texts: list[str] | None,
     wish: Wish,
     matches: Matches | None,
 ) -> list[Found]:
-    """The answer to each row of ``Q``, with the words of ``texts`` where they are given."""
+    """The answer to each row of ``Q``, with the words of ``texts`` where they are given.
+
+    ``connection`` is needed for texts and for diversity only.
+    """
     pool = wish.k
     if wish.diversity:
         pool = max(wish.k, wish.pool or max(diversity.POOL * wish.k, diversity.POOL_LEAST))
@@ -54,6 +57,7 @@ def search(
             Found(near, far) if not near or near[-1] >= 0 else _whole(near, far)
             for near, far in zip(rows.tolist(), distances.tolist())
         ]
+    assert connection is not None
     answers = []
     for i, (near, far) in enumerate(zip(rows, distances)):
         near, far = near[near >= 0], far[near >= 0]

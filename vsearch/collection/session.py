@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -182,6 +182,19 @@ class Session:
             connection.close()
         else:
             self._idle.append(connection)
+
+    def fetch(self, query: str, parameters: Sequence[object]) -> list[Any] | None:
+        """What one SELECT finds, a read transaction of its own; None where it fails, for the long way says why."""
+        self.check_open()
+        connection = self._idle.pop() if self._idle else None
+        try:
+            connection = connection or schema.connect(self.folder, self._mode)
+            return connection.execute(query, parameters).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError):
+            return None
+        finally:
+            if connection is not None:
+                self._give(connection)
 
     @contextmanager
     def view(self) -> Iterator[sqlite3.Connection]:

@@ -14,10 +14,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vsearch._progress import Stopped, stoppable
+from vsearch._threads import resolve_threads
 from vsearch.collection import schema, snapshot
 from vsearch.collection.memory import Memory, Part, flat_index
 from vsearch.collection.rows import read_vectors
+from vsearch.collection.sampling import QuerySample, measure
 from vsearch.collection.session import Session
+from vsearch.errors import ClosedError
 from vsearch.index import IVF, Flat, Index
 from vsearch.quantize import RaBitQ
 
@@ -32,6 +36,9 @@ MERGE_SHARE = 0.01
 REBUILD_GROWTH = 4
 #: An index that has grown by so much since it was saved is saved again, and always by `finish` and `stop`.
 SAVE_GROWTH = 1.5
+#: The background waits until nothing was written for the first of these, but not longer than the second: while many
+#: records come in, the time is theirs, and looking at the codes of all of them is fast for a while.
+PAUSE_SECONDS, PATIENCE_SECONDS = 0.2, 10.0
 #: Rows are moved in so small pieces that no query waits longer than about this.
 PIECE_SECONDS = 0.005
 
@@ -52,23 +59,28 @@ class Upkeep:
     session : Session
     factory : function from a metric to an unfitted index, or None
         What to build from `EXACT_BELOW` rows on; None leaves the collection exact.
+    sample : QuerySample
+        What the index is calibrated with once there are enough.
     """
 
-    def __init__(self, session: Session, factory: IndexFactory | None) -> None:
-        self.session, self.factory = session, factory
+    def __init__(self, session: Session, factory: IndexFactory | None, sample: QuerySample) -> None:
+        self.session, self.factory, self.sample = session, factory, sample
         part = session.memory.parts[0]
-        self._saved = part.index, session.memory.parts[-1].first  # what the snapshot holds
+        self._saved = _contents(part.index, session.memory.parts[-1].first)  # what the snapshot holds
         self._saved_size = len(part) if part.built else 0
         self._guard = threading.Lock()  # of the thread
         self._work = threading.Lock()  # one at a time builds, merges, saves
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._woken = threading.Event()  # by `stop`
+        self._written = 0.0
         self._error: BaseException | None = None
 
     # ------------------------------------------------------------------ when
 
     def nudge(self) -> None:
         """Start the worker if there is something to do; called after every write."""
+        self._written = time.monotonic()
         if self.factory is None or self._error is not None or not self._wanted(self.session.memory):
             self._report()
             return
@@ -82,15 +94,19 @@ class Upkeep:
         with self._work:
             self._report()
             memory = self.session.memory
-            if self.factory is not None and len(memory) >= EXACT_BELOW:
-                self._step(everything=True)
+            try:
+                if self.factory is not None and len(memory) >= EXACT_BELOW:
+                    self._step(everything=True)
+            except Stopped:
+                raise ClosedError(f"The collection {self.session.folder} was closed meanwhile.") from None
             self._save()
 
     def stop(self) -> None:
-        """Let the worker end what it is at, and save what it did; nothing starts any more."""
+        """Let the worker give up what it builds, and save what is there; nothing starts any more."""
         with self._guard:
             self._stopping = True
             thread = self._thread
+        self._woken.set()
         if thread is not None:
             thread.join()
         with self._work:
@@ -106,7 +122,7 @@ class Upkeep:
 
     def _wanted(self, memory: Memory) -> bool:
         n = len(memory)
-        if self._outgrown(memory):
+        if self._outgrown(memory) or self._uncalibrated(memory):
             return True
         outside = n - len(memory.parts[0])
         return outside >= max(MERGE_AT, MERGE_SHARE * n)
@@ -119,13 +135,30 @@ class Upkeep:
         coded = isinstance(part.index, Flat) and part.index.quantizer is not None
         return n >= (EXACT_BELOW if coded else min(CODE_AT, EXACT_BELOW))
 
+    def _uncalibrated(self, memory: Memory) -> bool:
+        """Whether the index could learn from queries, and has not."""
+        known = memory.index.calibration if memory.index is not None else None
+        return known is not None and known.source == "base" and self.sample.full
+
+    def _pause(self) -> None:
+        """Wait while records come in."""
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while (left := min(self._written + PAUSE_SECONDS, patience) - time.monotonic()) > 0:
+            if self._woken.wait(left):
+                return
+
     def _run(self) -> None:
         try:
             while not self._stopping and self._wanted(self.session.memory):
+                self._pause()
                 with self._work:
-                    self._step()
+                    if self._woken.is_set():
+                        return
+                    self._step(threads=max(1, resolve_threads(None) // 2))
                     if len(self.session.memory.parts[0]) > SAVE_GROWTH * self._saved_size:
                         self._save()
+        except Stopped:
+            pass
         except BaseException as error:  # shown to whoever writes next
             self._error = error
         finally:
@@ -134,11 +167,13 @@ class Upkeep:
 
     # ------------------------------------------------------------------ what
 
-    def _step(self, everything: bool = False) -> None:
-        """Build the index, or move rows into it; ``everything`` includes the rows that a build would leave."""
+    def _step(self, everything: bool = False, threads: int | None = None) -> None:
+        """Build the index, or calibrate it, or move rows in; ``everything`` includes rows that a build would leave."""
         memory = self.session.memory
         if self._outgrown(memory):
-            self._build()
+            self._build(threads)
+        elif self._uncalibrated(memory):
+            self._calibrate()
         elif everything or self._wanted(memory):
             self._merge()
         if everything and len(self.session.memory) > len(self.session.memory.parts[0]):
@@ -150,7 +185,14 @@ class Upkeep:
             self.session.memory.seal()
             return self.session.memory.parts[-1].first
 
-    def _build(self) -> None:
+    def _calibrate(self) -> None:
+        session = self.session
+        part = session.memory.parts[0]
+        assert part.index is not None
+        with session.reading() as connection, stoppable(lambda: self._stopping):
+            part.index.calibration = measure(connection, part.index, self.sample.queries())
+
+    def _build(self, threads: int | None) -> None:
         session = self.session
         assert self.factory is not None
         end = self._seal()
@@ -161,7 +203,9 @@ class Upkeep:
             return
         final = len(rows) >= EXACT_BELOW
         unfitted = self.factory(session.metric) if final else flat_index(session.metric, len(rows), coded=True)
-        index = unfitted.fit(vectors, rows, progress=False)
+        queries = self.sample.queries() if final and self.sample.full else None
+        with stoppable(lambda: self._stopping):
+            index = unfitted.fit(vectors, rows, queries=queries, threads=threads, progress=False)
         del vectors
         with session.writing:  # no row comes or goes while what has gone meanwhile is taken out
             memory = session.memory
@@ -207,11 +251,17 @@ class Upkeep:
             memory = session.memory
             index, version, size = memory.index, memory.version, len(memory.parts[0])
             end = memory.parts[1].first if index is not None else 0
-        if index is None or version < 0 or (index, end) == self._saved:
+        contents = _contents(index, end)
+        if index is None or version < 0 or contents == self._saved:
             return
         snapshot.save(session.folder, index, version, end)
         with session.housekeeping() as connection:
             snapshot.record(connection, version, end)
             state = schema.read_state(connection)
         snapshot.sweep(session.folder, state)
-        self._saved, self._saved_size = (index, end), size
+        self._saved, self._saved_size = contents, size
+
+
+def _contents(index: Index | None, end: int) -> tuple[object, ...]:
+    """What tells one state of the index, worth saving, from another."""
+    return index, end, index.calibration if index is not None else None
