@@ -69,6 +69,13 @@ Array<std::int32_t> dot_u7(const Array<std::int8_t>& query, const Array<std::uin
     return out;
 }
 
+Array<std::int32_t> dot_u4(const Array<std::int8_t>& query, const Array<std::uint8_t>& rows) {
+    require(query.ndim() == 1 && rows.ndim() == 2 && rows_of(query) == 2 * columns_of(rows) && rows_of(query) % 64 == 0, "dot_u4: wrong shape");
+    Array<std::int32_t> out(rows.shape(0));
+    kernels().dot_u4(query.data(), rows.data(), columns_of(rows), nullptr, rows_of(rows), rows_of(query), out.mutable_data());
+    return out;
+}
+
 Array<float> widen(const std::string& dtype, const py::array& values, float scale) {
     const RowType type = row_type_from(dtype);
     require(values.ndim() == 1 && static_cast<std::size_t>(values.itemsize()) == row_bytes(type) && type != RowType::kF32, "widen: wrong shape or dtype");
@@ -123,6 +130,7 @@ void register_kernels(py::module_& m) {
     m.def("select_below", &select_below, py::arg("values"), py::arg("bound"));
     m.def("dot_i8", &dot_i8, py::arg("query"), py::arg("rows"));
     m.def("dot_u7", &dot_u7, py::arg("query"), py::arg("rows"));
+    m.def("dot_u4", &dot_u4, py::arg("query"), py::arg("rows"));
     m.def("widen", &widen, py::arg("dtype"), py::arg("values"), py::arg("scale") = 1.0f);
     m.def("tile", &tile, py::arg("panel"), py::arg("rows"), py::arg("bias"), py::arg("bounds"));
     m.def("read_all", &read_all, py::arg("array"));

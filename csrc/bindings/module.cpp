@@ -12,6 +12,7 @@ void register_table(py::module_& m);
 void register_flat(py::module_& m);
 void register_ivf(py::module_& m);
 void register_graph(py::module_& m);
+void register_graph_compact(py::module_& m);
 }  // namespace vsearch::bindings
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
@@ -24,4 +25,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     vsearch::bindings::register_flat(m);
     vsearch::bindings::register_ivf(m);
     vsearch::bindings::register_graph(m);
+    vsearch::bindings::register_graph_compact(m);
 }

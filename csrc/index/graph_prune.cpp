@@ -8,36 +8,39 @@
 namespace vsearch {
 
 void StoredVectors::read(std::uint32_t slot, float* out) const {
-    const Rows& rows = scan_.rows();
-    const std::uint8_t* row = rows.data + slot * rows.stride;
-    switch (rows.type) {
-        case RowType::kF32: std::memcpy(out, row, rows.dim * sizeof(float)); break;
-        case RowType::kF16: kernels().widen_f16(row, rows.dim, 1.0f, out); break;
-        case RowType::kBf16: kernels().widen_bf16(row, rows.dim, 1.0f, out); break;
-        case RowType::kInt8: kernels().widen_i8(row, rows.dim, rows.factors[2 * slot], out); break;
+    const std::uint8_t* row = rows_.data + slot * rows_.stride;
+    switch (rows_.type) {
+        case RowType::kF32: std::memcpy(out, row, rows_.dim * sizeof(float)); break;
+        case RowType::kF16: kernels().widen_f16(row, rows_.dim, 1.0f, out); break;
+        case RowType::kBf16: kernels().widen_bf16(row, rows_.dim, 1.0f, out); break;
+        case RowType::kInt8: kernels().widen_i8(row, rows_.dim, rows_.factors[2 * slot], out); break;
     }
-    if (scan_.metric() == Metric::kInnerProduct) out[rows.dim] = lifts_[slot];
+    if (metric_ == Metric::kInnerProduct) out[rows_.dim] = lifts_[slot];
 }
 
 void StoredVectors::distances(const float* vector, RowScorer& scorer, const std::uint32_t* slots, std::size_t n, float* out) const {
-    scorer.score(scan_.rows(), slots, n, out);
-    if (scan_.metric() == Metric::kCosine) {
+    scorer.score(rows_, slots, n, out);
+    if (metric_ == Metric::kCosine) {
         for (std::size_t i = 0; i < n; ++i) out[i] *= 2.0f;
-    } else if (scan_.metric() == Metric::kInnerProduct) {
-        const float lift = vector[scan_.dim()], norms = 2.0f * scan_.arrays().reach2;
+    } else if (metric_ == Metric::kInnerProduct) {
+        const float lift = vector[rows_.dim], norms = 2.0f * reach2_;
         for (std::size_t i = 0; i < n; ++i) out[i] = norms + 2.0f * (out[i] - lift * lifts_[slots[i]]);
     }
+}
+
+void StoredPairs::from(std::uint32_t slot) {
+    vectors_.read(slot, vector_.data());
+    vectors_.prepare(vector_.data(), scorer_);
 }
 
 // Whether one of the first `count` kept neighbours is nearer to the candidate than the vertex is.
 bool Pruner::occluded(const Edge& candidate, std::size_t count) {
     constexpr std::size_t kStep = 8;
     if (count == 0) return false;
-    vectors_.read(candidate.slot, vector_.data());
-    vectors_.prepare(vector_.data(), scorer_);
+    pairs_->from(candidate.slot);
     for (std::size_t first = 0; first < count; first += kStep) {
         const std::size_t n = std::min(kStep, count - first);
-        vectors_.distances(vector_.data(), scorer_, slots_.data() + first, n, distances_.data());
+        pairs_->to(slots_.data() + first, n, distances_.data());
         for (std::size_t i = 0; i < n; ++i)
             if (alpha2_ * distances_[i] < candidate.distance) return true;
     }
@@ -45,7 +48,6 @@ bool Pruner::occluded(const Edge& candidate, std::size_t count) {
 }
 
 std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept) {
-    vector_.resize(vectors_.width());
     distances_.resize(degree_);
     slots_.clear();
     dropped_.clear();

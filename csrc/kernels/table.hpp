@@ -26,6 +26,10 @@ using RowsInt8Kernel = void (*)(const std::int16_t* query, const std::int8_t* ro
 // out[i] = sum_j rows[i][j] * query[j] over n rows of d unsigned codes <= 127 and int8 queries in [-127, 127]; d a multiple of 32.
 using RowsU7Kernel = void (*)(const std::int8_t* query, const std::uint8_t* rows, std::size_t stride_bytes, std::size_t n, std::size_t d, std::int32_t* out);
 
+// The same for codes of 4 bits, two a byte, d a multiple of 64: byte b of each 32 holds dim b of its 64 in the lower nibble and dim b + 32 in the
+// upper one. Row i as for RowsKernel, with slots or without.
+using RowsU4Kernel = void (*)(const std::int8_t* query, const std::uint8_t* rows, std::size_t stride_bytes, const std::uint32_t* slots, std::size_t n, std::size_t d, std::int32_t* out);
+
 // Writes the positions i with values[i] < bound to out (room for n), ascending, and returns how many.
 using SelectKernel = std::size_t (*)(const float* values, std::size_t n, float bound, std::uint32_t* out);
 
@@ -129,6 +133,7 @@ using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, floa
     X(dot_bf16, RowsKernel)                   \
     X(dot_i8, RowsInt8Kernel)                 \
     X(dot_u7, RowsU7Kernel)                   \
+    X(dot_u4, RowsU4Kernel)                   \
     X(select_below, SelectKernel)             \
     X(widen_f16, WidenKernel)                 \
     X(widen_bf16, WidenKernel)                \

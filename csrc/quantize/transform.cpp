@@ -13,17 +13,32 @@ AlignedArray<float> copy_of(const float* from, std::size_t size) {
     return out;
 }
 
+// Whether row i of the matrix takes coordinate i, and those below the square nothing.
+bool is_unit(const float* matrix, std::size_t rows, std::size_t dim) {
+    for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t j = 0; j < dim; ++j)
+            if (matrix[i * dim + j] != (i == j ? 1.0f : 0.0f)) return false;
+    return rows >= dim;
+}
+
+void multiply(const AlignedArray<float>& matrix, bool unit, std::size_t rows, std::size_t dim, const float* x, float* out) {
+    if (!unit) return kernels().dot_f32(x, matrix.data(), dim * sizeof(float), nullptr, rows, dim, out);
+    std::memcpy(out, x, dim * sizeof(float));
+    std::memset(out + dim, 0, (rows - dim) * sizeof(float));
+}
+
 }  // namespace
 
 MatrixTransform::MatrixTransform(std::size_t dim, std::size_t padded, const float* base, const float* query, const float* inverse)
-    : Transform(dim, padded), base_(copy_of(base, padded * dim)), query_(copy_of(query, padded * dim)), inverse_(copy_of(inverse, dim * padded)) {}
+    : Transform(dim, padded), base_(copy_of(base, padded * dim)), query_(copy_of(query, padded * dim)), inverse_(copy_of(inverse, dim * padded)),
+      base_is_unit_(is_unit(base, padded, dim)), query_is_unit_(is_unit(query, padded, dim)) {}
 
 void MatrixTransform::apply(const float* x, float* out) const {
-    kernels().dot_f32(x, base_.data(), dim_ * sizeof(float), nullptr, padded_, dim_, out);
+    multiply(base_, base_is_unit_, padded_, dim_, x, out);
 }
 
 void MatrixTransform::apply_query(const float* x, float* out) const {
-    kernels().dot_f32(x, query_.data(), dim_ * sizeof(float), nullptr, padded_, dim_, out);
+    multiply(query_, query_is_unit_, padded_, dim_, x, out);
 }
 
 void MatrixTransform::apply_inverse(const float* y, float* out) const {

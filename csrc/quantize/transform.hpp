@@ -40,6 +40,7 @@ public:
 
 private:
     AlignedArray<float> base_, query_, inverse_;
+    bool base_is_unit_, query_is_unit_;  // then a copy does what the product would
 };
 
 }  // namespace vsearch

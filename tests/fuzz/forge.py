@@ -75,6 +75,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "ivf turboquant": lambda: _shrunk(vs.IVF(2, quantizer=vs.TurboQuant(2, "prod"), refine=None)),
     "graph": lambda: _shrunk(vs.Graph(refine="f32")),
     "graph int8": lambda: _shrunk(vs.Graph("ip", refine="int8")),
+    "graph compact": lambda: _shrunk(vs.Graph(layout="compact")),
+    "graph compact int8": lambda: _shrunk(vs.Graph("ip", quantizer=vs.LVQ(4), layout="compact", refine="int8")),
     "graph pq": lambda: _shrunk(vs.Graph("cosine", quantizer=vs.PQ(4, 4), degree=64)),
 }
 

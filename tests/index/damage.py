@@ -207,6 +207,27 @@ LINKED: dict[str, Change] = {
     "a centre of another dimension": become("mean", lambda a: a[:-1]),
     "no centre": forget("mean"),
 }
+TIED: dict[str, Change] = {
+    what: change
+    for what, change in LINKED.items()
+    if "entries" not in what and "entry" not in what and "scale" not in what and "reach" not in what
+} | {
+    "rows of no kind": say(refine="f64"),
+    "a layout that there is not": say(layout="small"),
+    "another layout": say(layout="fast"),
+    "no entries": forget("entries"),
+    "entries of none": become("entries", lambda a: a[:0]),
+    "an entry that is not": put("entries", 0, 44),
+    "an entry beyond all": put("entries", -1, 2**32 - 1),
+    "entries of another width": become("entries", lambda a: a.astype(np.int64)),
+    "fewer than no entries": say(entries=-1),
+    "one entry less": say(entries=43),
+    "no scales": forget("scales"),
+    "two scales": become("scales", lambda a: np.append(a, a)),
+    "a reach below nothing": put("scales", 0, -1.0),
+    "a reach that is no number": put("scales", 0, np.nan),
+}
+"""The same for the compact layout."""
 LIFTED: dict[str, Change] = {
     "no lifts": forget("lifts"),
     "a lift less": become("lifts", lambda a: a[:-1]),
@@ -335,7 +356,7 @@ def forgeries(part: forge.Parts) -> dict[str, Change]:
         (STORED, "store.rows"),
         (FACTORS, "store.factors"),
         (LISTED, "lists.size"),
-        (LINKED, "entries"),
+        (TIED if part.meta.get("layout") == "compact" else LINKED, "entries"),
         (LIFTED, "lifts"),
         (ROTATED, "rotation"),
         (EXTRA, "extra"),

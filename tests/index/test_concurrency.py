@@ -47,6 +47,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "ivf": lambda: vs.IVF(7),
     "ivf codes": lambda: vs.IVF(7, quantizer=vs.RaBitQ(1), refine="f32"),
     "graph": lambda: vs.Graph(refine="f32"),
+    "graph compact": lambda: vs.Graph(layout="compact", refine="f32"),
 }
 
 

@@ -88,7 +88,7 @@ NO_QUANTIZER: list[Fault] = [
 ]
 METRICS = choices("metric", "'l2', 'ip', 'cosine'", ("cosin", "cosine"), ("L2", "l2"))
 DTYPES = choices("dtype", "'f32', 'f16', 'bf16', 'int8'", ("f32 ", "f32"), ("uint8", "int8"))
-DTYPES_OF_GRAPH = choices("refine", "'f32', 'f16', 'bf16', 'int8'", ("f32 ", "f32"), ("uint8", "int8"))
+REFINE_OF_GRAPH = choices("refine", "'auto', 'f32', 'f16', 'bf16', 'int8', None", ("f32 ", "f32"), ("uint8", "int8"))
 REFINE = choices("refine", "'f32', 'f16', 'bf16', 'int8', None", ("int4", "int8"))
 
 
@@ -169,7 +169,8 @@ ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "Graph.metric": (METRICS, lambda v: vs.Graph(v)),
     "Graph.quantizer": (NO_QUANTIZER, lambda v: vs.Graph(quantizer=v)),
     "Graph.degree": (choices("degree", "32, 64, 96, 128"), lambda v: vs.Graph(degree=v)),
-    "Graph.refine": (DTYPES_OF_GRAPH, lambda v: vs.Graph(refine=v)),
+    "Graph.layout": (choices("layout", "'fast', 'compact'", ("compat", "compact")), lambda v: vs.Graph(layout=v)),
+    "Graph.refine": (REFINE_OF_GRAPH, lambda v: vs.Graph(refine=v)),
     "Graph.seed": (ints("seed", 0, TOP), lambda v: vs.Graph(seed=v)),
     "load.path": (NO_PATH, lambda v: vs.load(v)),
 }
@@ -181,6 +182,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "ivf codes": lambda: vs.IVF(4, "cosine", quantizer=vs.RaBitQ(2)),
     "graph": lambda: vs.Graph("cosine"),
     "graph int8": lambda: vs.Graph("ip", refine="int8"),
+    "graph compact": lambda: vs.Graph("cosine", layout="compact"),
 }
 
 

@@ -89,6 +89,14 @@ def test_integer_dots_are_exact_at_their_extremes(isa: str) -> None:
         ):
             found = core.dot_u7(query.astype(np.int8), codes.astype(np.uint8))
             assert np.array_equal(found, codes @ query), d
+    for d in (64, 128, 192, 384, 1024):
+        for codes, query in (
+            (np.full((5, d), 15), np.full(d, -127)),
+            (rng.integers(0, 16, (9, d)), rng.integers(-127, 128, d)),
+        ):
+            halves = codes.reshape(len(codes), -1, 2, 32).astype(np.uint8)
+            packed = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(len(codes), -1)
+            assert np.array_equal(core.dot_u4(query.astype(np.int8), packed), codes @ query), d
     for d in DIMS:
         limit = min(32767, (2**31 - 1) // (128 * d))
         for rows, query in (

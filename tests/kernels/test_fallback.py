@@ -244,6 +244,7 @@ def test_conversions_and_selection_are_equal() -> None:
     query, rows = codes[::8].copy(), np.arange(320, dtype=np.uint8).reshape(10, 32) % np.uint8(128)
     query[query == -128] = 0
     equal(twin.dot_u7(query, rows), core.dot_u7(query, rows))
+    equal(twin.dot_u4(np.tile(query, 2), rows), core.dot_u4(np.tile(query, 2), rows))
     values = vectors(5, 100)
     equal(twin.select_below(values, 0.25), core.select_below(values, 0.25))
     whole = vectors(6, 33, 16)

@@ -10,13 +10,16 @@ import numpy as np
 from vsearch._progress import Progress
 from vsearch._typing import Answer
 from vsearch._validate import check_choice, check_int
+from vsearch.errors import ParameterError
 from vsearch.index.base import Index
 from vsearch.index.calibrate import calibrate
+from vsearch.index.graph_compact import GraphCompactCore
 from vsearch.index.graph_core import GraphCore
 from vsearch.index.idmap import IdMap
 from vsearch.index.ivf import check_quantizer
 from vsearch.index.planned import Planned
 from vsearch.quantize.base import Quantizer
+from vsearch.quantize.interval import LVQ
 from vsearch.quantize.rabitq import RaBitQ
 from vsearch.storage.stores import DTYPES
 
@@ -28,21 +31,32 @@ PLAIN_EFFORT = 70.0
 """Visits at which a walk stops where the next candidate is as far as the k-th best."""
 SLACK = 0.085
 """How much farther it goes each time the effort grows e-fold."""
+LAYOUTS = ("fast", "compact")
+REFINE = ("auto", *DTYPES, None)
+COMPACT_PLAIN, COMPACT_SLACK = 40.0, 0.085
+"""The same for the compact layout, whose visits score every neighbour."""
 
 
 class Graph(Planned):
     """Quantised flat graph: the codes of a vertex's neighbours lie beside its vector, so that a visit is one read.
 
+    With layout="compact" every vertex has one code, which its neighbours share, for a fifth to a third of the memory.
+
     Parameters
     ----------
     metric : "l2", "ip" or "cosine", default "l2"
     quantizer : Quantizer or None
-        Codes of the neighbours; None takes RaBitQ(bits=1). Only codes of 4-bit symbols will do: 1-bit ones, or PQ with
-        bits=4.
+        Codes. For the fast layout those of neighbours, of 4-bit symbols alone: 1-bit ones, or PQ with bits=4; None
+        takes RaBitQ(bits=1). For the compact one those of vertices, of levels a coordinate: LVQ, SAQ, LloydMax or OSQ;
+        None takes LVQ(bits=8).
     degree : 32, 64, 96 or 128, default 32
         Neighbours of a vertex. 64 needs fewer visits of larger rows, for data of high intrinsic dimension.
-    refine : "f16", "bf16", "f32" or "int8", default "f16"
-        Of the stored vectors, from which all distances returned come. f16 holds values up to 65504.
+    layout : "fast" or "compact", default "fast"
+        Rows of a vector and its neighbours' codes, or of one code and the neighbours' numbers.
+    refine : "auto", "f16", "bf16", "f32", "int8" or None, default "auto"
+        Of the stored vectors, from which all distances returned come. f16 holds values up to 65504. None, for the
+        compact layout alone: nothing is stored beside the codes, and distances are those of the codes. "auto" is "f16"
+        for the fast layout and None for the compact one.
     seed : int, default 0
         Of the rotation's and the build's random choices; the same seed gives the same graph.
 
@@ -50,7 +64,9 @@ class Graph(Planned):
     -----
     `effort` is the most vertices that a query visits; most queries stop earlier, when the next candidate is too far
     beyond the k-th best. The graph is SymphonyQG's (arXiv 2411.12229): one-bit codes of neighbours relative to their
-    vertex, pruned by the relative neighbourhood rule.
+    vertex, pruned by the relative neighbourhood rule. The compact layout is that of LVQ graphs (arXiv 2304.04759).
+
+    A compact graph is built by way of a fast one, which is forgotten then: the memory that `fit` takes is that of both.
 
     Searches wait while `add` and `remove` link vectors. `remove` goes over the neighbour lists of the whole graph once,
     so many ids at a time cost little more than one.
@@ -74,18 +90,32 @@ class Graph(Planned):
         *,
         quantizer: Quantizer | None = None,
         degree: int = 32,
-        refine: str = "f16",
+        layout: str = "fast",
+        refine: str | None = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__(metric)
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
-        self.quantizer = check_quantizer(quantizer) or RaBitQ(bits=1, seed=self.seed)
+        self.layout = check_choice("layout", layout, LAYOUTS)
+        given = check_quantizer(quantizer)
+        self.quantizer: Quantizer = given or (LVQ(8) if self.layout == "compact" else RaBitQ(bits=1, seed=self.seed))
         self.degree = check_choice("degree", degree, DEGREES)
-        self.refine = check_choice("refine", refine, DTYPES)
+        self.refine = self._stored(check_choice("refine", refine, REFINE))
         self._threads = 1
 
+    def _stored(self, refine: str | None) -> str | None:
+        """The dtype of the stored vectors, None for none; refused where there must be some."""
+        if self.layout == "fast":
+            if refine is None:
+                raise ParameterError(
+                    "`refine` must not be None where the layout is 'fast', whose distances are those of stored vectors;"
+                    " take layout='compact' to keep codes only."
+                )
+            return "f16" if refine == "auto" else refine
+        return None if refine == "auto" else refine
+
     def __repr__(self) -> str:
-        held = f"quantizer={self.quantizer!r}, degree={self.degree}, refine={self.refine!r}"
+        held = f"quantizer={self.quantizer!r}, degree={self.degree}, layout={self.layout!r}, refine={self.refine!r}"
         head = f"Graph(metric={self.metric!r}, {held})"
         if self._dim is None:
             return f"{head}: not fitted"
@@ -97,10 +127,17 @@ class Graph(Planned):
         return dict(self._scan.counters()) if self._scan is not None else {"visited": 0, "entered": 0}
 
     def _blank(self) -> Graph:
-        return Graph(self.metric, quantizer=self.quantizer, degree=self.degree, refine=self.refine, seed=self.seed)
+        shape: dict[str, Any] = {"degree": self.degree, "layout": self.layout, "refine": self.refine}
+        return Graph(self.metric, quantizer=self.quantizer, seed=self.seed, **shape)
+
+    def _new_core(self, dim: int) -> GraphCore:
+        if self.layout == "compact":
+            refine, queries = self.refine, self._fit_queries
+            return GraphCompactCore(self.metric, dim, self.quantizer, self.degree, refine, self.seed, queries)
+        return GraphCore(self.metric, dim, self.quantizer, self.degree, str(self.refine), self.seed)
 
     def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
-        graph = self._core = GraphCore(self.metric, X.shape[1], self.quantizer, self.degree, self.refine, self.seed)
+        graph = self._core = self._new_core(X.shape[1])
         held = 0 if self._fit_queries is not None else min(len(X) // HELD_SHARE, HELD_OUT)
         if held == 0:
             graph.build(X, threads, bar)
@@ -153,13 +190,17 @@ class Graph(Planned):
         bitmap: np.ndarray | None = None,
         matches: int = 0,
     ) -> Answer:
-        reach, most = self._plan(PLAIN_EFFORT if effort is None else effort, k)
-        return self._scan.search(Q, k, reach, most, threads, bitmap, matches)
+        plan = self._plan(PLAIN_EFFORT if effort is None else effort, k)
+        return self._scan.search(Q, k, *plan, threads, bitmap, matches)
 
-    def _plan(self, effort: float, k: int) -> tuple[float, int]:
-        """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits. On two
-        data sets these pairs are close to the best at every recall from 0.85 to 0.999."""
+    def _plan(self, effort: float, k: int) -> tuple[float, ...]:
+        """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits; in the
+        compact layout also how many of the best by their codes the stored vectors decide among. On two data sets these
+        are close to the best at every recall from 0.85 to 0.999."""
         visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
+        if self.layout == "compact":
+            reach = 1.0 + COMPACT_SLACK * math.log(max(effort, 1.0) / COMPACT_PLAIN)
+            return reach, max(visits, k), 3 * k
         return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
@@ -172,6 +213,7 @@ class Graph(Planned):
         meta = {
             "quantizer": self._core.quantizer.state()[0],
             "degree": self.degree,
+            "layout": self.layout,
             "refine": self.refine,
             "seed": self.seed,
             "entries": self._core.entry_count,
@@ -181,12 +223,11 @@ class Graph(Planned):
     @classmethod
     def _from_state(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
         quantizer = Quantizer.from_params(meta["quantizer"])
-        index = cls(
-            meta["metric"], quantizer=quantizer, degree=meta["degree"], refine=meta["refine"], seed=meta["seed"]
-        )
+        shape = {name: meta[name] for name in ("degree", "refine", "seed")}
+        index = cls(meta["metric"], quantizer=quantizer, layout=meta.get("layout", "fast"), **shape)
         n, dim = meta["n"], check_int("dim", meta["dim"], 1, 65536)
         index._dim = dim
-        index._core = GraphCore(index.metric, dim, quantizer, index.degree, index.refine, index.seed)
+        index._core = index._new_core(dim)
         index._core.restore(meta["quantizer"], n, check_int("entries", meta["entries"], 0, n), arrays)
         index._scan = index._core.scan
         return index

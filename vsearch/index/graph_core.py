@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class GraphCore:
     lifts : float32 (capacity,), under ip the coordinate that makes all vectors equally long
     """
 
+    most_entries: ClassVar[int] = ENTRIES
+
     def __init__(self, metric: str, dim: int, quantizer: Quantizer, degree: int, row_dtype: str, seed: int) -> None:
         self.metric, self.dim, self.degree, self.row_dtype, self.seed = metric, dim, degree, row_dtype, seed
         self.quantizer = quantizer.fresh()
@@ -78,7 +80,7 @@ class GraphCore:
 
     def build(self, X: np.ndarray, threads: int, bar: Progress) -> None:
         """Trains on X and links all of it."""
-        encoded = encode_rows(X, self.row_dtype)
+        encoded = self._encoded(X, threads)
         lifted = self._lift(X, fresh=True)
         self.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
         residuals = np.zeros((0, self.width), dtype=np.float32)
@@ -96,10 +98,10 @@ class GraphCore:
 
     def build_again(self, X: np.ndarray, threads: int, bar: Progress) -> None:
         """Links all vectors anew, those there are and then X, with what the quantizer has learnt."""
-        encoded = encode_rows(X, self.row_dtype)
+        encoded = self._encoded(X, threads)
         if self.n:
             X = np.concatenate([self.vectors(np.arange(self.n)), X])
-            encoded = encode_rows(X, self.row_dtype)
+            encoded = self._encoded(X, threads)
         before = dict(vars(self))
         try:
             lifted = self._lift(X, fresh=True)
@@ -186,7 +188,7 @@ class GraphCore:
         """Codes a random sample of the vertices, and `more` of them, as those that walks begin with. Under ip half of
         them are the longest, for most of the largest products are theirs."""
         rng = np.random.default_rng(self.seed)
-        count = min(ENTRIES, self.n)
+        count = min(self.most_entries, self.n)
         slots = rng.choice(self.n, count, replace=False).astype(np.uint32)
         if self.lifts is not None:
             longest = np.argpartition(self.lifts[: self.n], count // 2)[: count // 2]
@@ -227,7 +229,7 @@ class GraphCore:
     def add(self, X: np.ndarray, threads: int) -> None:
         """Appends vectors and links them."""
         before, after = self.n, self.n + len(X)
-        encoded = encode_rows(X, self.row_dtype)
+        encoded = self._encoded(X, threads)
         self._own(after)
         self._lift(X)
         self._store(before, encoded)
@@ -237,8 +239,8 @@ class GraphCore:
                 batch = min(max(self.n // ADD_SHARE, 1), after - self.n)
                 first, self.n = self.n, self.n + batch
                 self.bind(ids)
-                builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
-                builder.insert(first, batch, *(ADD_SEARCH_IP if self.metric == "ip" else ADD_SEARCH))
+                builder = self._builder(threads)
+                self._insert(builder, first, X[first - before : first - before + batch])
         except BaseException:  # Ctrl-C, say: no edge may lead to a vertex that the index does not know
             none = np.zeros(0, dtype=np.int64)
             self.remove(np.arange(before, self.n), none, none, threads)
@@ -259,14 +261,11 @@ class GraphCore:
         dead = np.zeros(before, dtype=bool)
         dead[slots] = True
         self.bind(ids)
-        builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
+        builder = self._builder(threads)
         builder.forget(np.packbits(dead, bitorder="little"))
         renamed = np.arange(before, dtype=np.uint32)
         renamed[moved_from] = moved_to
-        self.rows[moved_to] = self.rows[moved_from]
-        for array in (self.factors, self.lifts):
-            if array is not None:
-                array[moved_to] = array[moved_from]
+        self._move(moved_from, moved_to)
         builder.rename(renamed, after)
         entries = self._entry_slots()
         kept = renamed[entries[~dead[entries]]]
@@ -274,8 +273,26 @@ class GraphCore:
         self.bind(ids)
         # An entry may have been the only way to some vertices.
         if not self._changed_by(len(slots) if len(kept) == len(entries) else after, threads):
-            builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
-            self._enter_at(builder, kept)
+            self._enter_at(self._builder(threads), kept)
+
+    def _builder(self, threads: int) -> Any:
+        """What changes the rows that the scan is bound to."""
+        return core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
+
+    def _insert(self, builder: Any, first: int, X: np.ndarray) -> None:
+        """Links the vectors X, whose rows begin at `first`."""
+        builder.insert(first, len(X), *(ADD_SEARCH_IP if self.metric == "ip" else ADD_SEARCH))
+
+    def _encoded(self, X: np.ndarray, threads: int) -> Any:
+        """What `_store` writes of vectors."""
+        return encode_rows(X, self.row_dtype)
+
+    def _move(self, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
+        """Vertices move to other slots."""
+        self.rows[moved_to] = self.rows[moved_from]
+        for array in (self.factors, self.lifts):
+            if array is not None:
+                array[moved_to] = array[moved_from]
 
     def _entry_slots(self) -> np.ndarray:
         """The entry vertices, uint32 (entry_count,)."""
@@ -309,7 +326,7 @@ class GraphCore:
         if due:
             ids = np.zeros(self.n, dtype=np.int64)
             self.bind(ids)
-            builder = core.GraphBuilder(self.scan, self.rows, self.lifts, None, ALPHA, threads)
+            builder = self._builder(threads)
             self._set_entries(builder)
             self._reach_all(builder, ids)
         return due

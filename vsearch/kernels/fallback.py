@@ -18,6 +18,8 @@
     numba_graph      the graph's binding                                         bindings/graph.cpp
     numba_graph_walk  its walk                                                   index/graph.hpp, candidate_pool.hpp
     numba_graph_build  its builder                                               index/graph_build.hpp, graph_prune.hpp
+    numba_graph_compact  the compact graph: its binding and what mends it        bindings/graph_compact.cpp
+    numba_graph_compact_walk  its walk                                           index/graph_compact.hpp
     numba_graph_near  rough neighbours                                           index/graph_near.hpp
     numba_table      codebooks: encoders, training steps                         quantize/table.hpp
     numba_table_codec  their codec                                               quantize/table_codec.hpp
@@ -49,10 +51,12 @@ from vsearch.kernels.numba_encode import (
 from vsearch.kernels.numba_flat import FlatScan, assign
 from vsearch.kernels.numba_graph import GraphScan
 from vsearch.kernels.numba_graph_build import GraphBuilder
+from vsearch.kernels.numba_graph_compact import GraphCompactBuilder, GraphCompactScan
 from vsearch.kernels.numba_ivf import IvfScan
 from vsearch.kernels.numba_kernels import (
     dot_i8,
     dot_planes,
+    dot_u4,
     dot_u7,
     fastscan,
     fht,
@@ -84,6 +88,8 @@ __all__ = [
     "Exclusive",
     "FlatScan",
     "GraphBuilder",
+    "GraphCompactBuilder",
+    "GraphCompactScan",
     "GraphScan",
     "IvfScan",
     "LevelsCodec",
@@ -100,6 +106,7 @@ __all__ = [
     "distances",
     "dot_i8",
     "dot_planes",
+    "dot_u4",
     "dot_u7",
     "fastscan",
     "fht",
@@ -145,6 +152,7 @@ KERNELS = (
     "dot_bf16",
     "dot_i8",
     "dot_u7",
+    "dot_u4",
     "select_below",
     "widen_f16",
     "widen_bf16",

@@ -141,6 +141,19 @@ def dot_u7(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return dots
 
 
+def dot_u4(query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Inner products, int32, of rows of 4-bit codes with an int8 query, whose dimension is a multiple of 64: byte b of
+    each 32 holds dim b of its 64 in the lower nibble and dim b + 32 in the upper one.
+    """
+    query, rows = checked(query, np.int8), checked(rows, np.uint8)
+    require(query.ndim == 1 and rows.ndim == 2 and len(query) == 2 * rows.shape[1], "dot_u4: wrong shape")
+    require(len(query) % 64 == 0, "dot_u4: wrong shape")
+    halves = rows.reshape(len(rows), -1, 1, 32)
+    codes = np.concatenate([halves & np.uint8(15), halves >> np.uint8(4)], axis=2).reshape(len(rows), -1)
+    dots: np.ndarray = codes.astype(np.int32) @ query.astype(np.int32)
+    return dots
+
+
 def tile(panel: np.ndarray, rows: np.ndarray, bias: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """(row, query) pairs, uint32, where not bias + <row, query> < bounds; panel (d, 16)."""
     panel, rows, bias, bounds = (checked(part, np.float32) for part in (panel, rows, bias, bounds))

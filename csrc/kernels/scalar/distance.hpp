@@ -81,6 +81,19 @@ void dot_u7(const std::int8_t* query, const std::uint8_t* rows, std::size_t stri
     }
 }
 
+void dot_u4(const std::int8_t* query, const std::uint8_t* rows, std::size_t stride, const std::uint32_t* slots, std::size_t n,
+            std::size_t d, std::int32_t* out) {
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint8_t* row = row_at<std::uint8_t>(rows, stride, slots, i);
+        std::int32_t sum = 0;
+        for (std::size_t j = 0; j < d / 2; ++j) {
+            const std::int8_t* low = query + j / 32 * 64 + j % 32;
+            sum += low[0] * (row[j] & 15) + low[32] * (row[j] >> 4);
+        }
+        out[i] = sum;
+    }
+}
+
 std::size_t select_below(const float* values, std::size_t n, float bound, std::uint32_t* out) {
     std::size_t found = 0;
     for (std::size_t i = 0; i < n; ++i)
@@ -119,6 +132,7 @@ inline void install_distance(KernelTable& table) {
     table.dot_bf16 = rows_kernel<Dot, Bf16>;
     table.dot_i8 = dot_i8;
     table.dot_u7 = dot_u7;
+    table.dot_u4 = dot_u4;
     table.select_below = select_below;
     table.widen_f16 = widen<F16>;
     table.widen_bf16 = widen<Bf16>;

@@ -109,6 +109,27 @@ TEST(distance_dot_i8_is_exact) {
     }
 }
 
+TEST(distance_dot_u4_is_exact) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t d : {64, 128, 192, 384, 1536}) {
+            for (const std::size_t n : kCounts) {
+                for (const bool extreme : {false, true}) {
+                    const Rows<std::uint8_t> rows(n, d / 2, [&] { return static_cast<std::uint8_t>(extreme ? 255 : random_int(0, 255)); });
+                    Guarded<std::int8_t> query(d);
+                    Guarded<std::int32_t> expected(n), out(n);
+                    fill(query, [&] { return static_cast<std::int8_t>(extreme ? -127 : random_int(-127, 127)); });
+                    for (const std::uint32_t* slots : {static_cast<const std::uint32_t*>(nullptr), rows.slots.data()}) {
+                        reference().dot_u4(query.data(), rows.data.data(), rows.stride, slots, n, d, expected.data());
+                        candidate.table.dot_u4(query.data(), rows.data.data(), rows.stride, slots, n, d, out.data());
+                        CHECK_AT(same_bits(out.data(), expected.data(), n), at(candidate.name, d, n));
+                        CHECK_AT(!extreme || n == 0 || out[0] == -127 * 15 * static_cast<int>(d), at(candidate.name, d, n));
+                    }
+                }
+            }
+        }
+    }
+}
+
 TEST(distance_dot_u7_is_exact) {
     for (const Candidate& candidate : candidates()) {
         for (const std::size_t d : {32, 64, 96, 128, 160, 384, 1536}) {

@@ -1,0 +1,316 @@
+#include "index/graph_compact.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "base/pool.hpp"
+#include "index/filter.hpp"
+#include "kernels/table.hpp"
+
+namespace vsearch {
+namespace {
+
+constexpr std::size_t kStarts = 4, kMoreStarts = 32;  // entry vertices that a walk begins with, and begins again with
+constexpr std::size_t kAtOnce = 32;                   // matches scored in one call
+constexpr std::size_t kLanes = 16;                    // of argmin_f32
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+inline void prefetch(const std::uint8_t* from, std::size_t bytes) {
+#if defined(__GNUC__)
+    for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
+#else
+    (void)from, (void)bytes;
+#endif
+}
+
+double dot(const float* a, const float* b, std::size_t n) {
+    double sum = 0;
+    for (std::size_t j = 0; j < n; ++j) sum += static_cast<double>(a[j]) * b[j];
+    return sum;
+}
+
+// Rounds n values to integers of at most `top`; what they are multiples of.
+template <class Integer>
+double round_to(const float* values, std::size_t n, float top, Integer* out) {
+    float peak = 0;
+    for (std::size_t j = 0; j < n; ++j) peak = std::max(peak, std::fabs(values[j]));
+    const float scale = peak / top, inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    for (std::size_t j = 0; j < n; ++j) out[j] = static_cast<Integer>(std::lrint(std::max(-top, std::min(top, values[j] * inverse))));
+    return scale;
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------------------- scores
+
+void CompactScorer::prepare(const CompactLayout& layout, const CompactCoding& coding, const float* transformed, std::size_t d, double base, float least) {
+    layout_ = layout;
+    base_ = base;
+    least_ = least;
+    const std::size_t positions = layout.wide + layout.narrow;
+    folded_.resize(positions);
+    wide_.resize(layout.wide);
+    narrow_.resize(layout.narrow);
+    constant_ = sum_ = 0;
+    for (std::size_t j = 0; j < d; ++j) sum_ += transformed[j];
+    for (std::size_t p = 0; p < positions; ++p) {
+        const float value = transformed[coding.source[p]];
+        folded_[p] = value * coding.step[p];
+        constant_ += static_cast<double>(value) * coding.offset[p];
+    }
+    if (layout.wide > 0) {  // the largest at which a dot product stays exact in int32
+        const float top = std::min(32767.0f, std::floor(2147483647.0f / (128.0f * static_cast<float>(layout.wide))) - 1);
+        wide_scale_ = round_to(folded_.data(), layout.wide, top, wide_.data());
+    }
+    if (layout.narrow > 0) narrow_scale_ = round_to(folded_.data() + layout.wide, layout.narrow, 127.0f, narrow_.data());
+}
+
+void CompactScorer::score(const std::uint8_t* rows, const std::uint32_t* slots, std::size_t n, float* out) {
+    const KernelTable& k = kernels();
+    dots_.resize(n);
+    more_.resize(n);
+    if (layout_.wide > 0) k.dot_i8(wide_.data(), reinterpret_cast<const std::int8_t*>(rows), layout_.bytes, slots, n, layout_.wide, dots_.data());
+    if (layout_.narrow > 0) k.dot_u4(narrow_.data(), rows + layout_.wide, layout_.bytes, slots, n, layout_.narrow, more_.data());
+    for (std::size_t i = 0; i < n; ++i) {  // in double: a sum of large squares must not cost the last bits of a small distance
+        double product = constant_;
+        if (layout_.wide > 0) product += wide_scale_ * dots_[i];
+        if (layout_.narrow > 0) product += narrow_scale_ * more_[i];
+        const float* factors = layout_.factors(rows + slots[i] * layout_.bytes);
+        const auto score = static_cast<float>(base_ + factors[0] + factors[1] * product + factors[2] * sum_);
+        out[i] = score < least_ ? least_ : score;
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------------- scan
+
+GraphCompactScan::GraphCompactScan(Metric metric, const Transform& transform, std::size_t wide, std::size_t narrow, std::size_t degree)
+    : metric_(metric), transform_(transform), layout_(wide, narrow, degree) {
+    if (wide + narrow == 0 || narrow % 64 != 0) throw std::invalid_argument("there must be dims, and those of 4 bits a multiple of 64");
+    if (degree == 0) throw std::invalid_argument("the degree must be positive");
+}
+
+void GraphCompactScan::bind_coding(CompactCoding coding, const float* mean) {
+    coding_ = std::move(coding);
+    mean_.assign(mean, mean + dim());
+}
+
+std::unique_ptr<CompactWalk> GraphCompactScan::borrow() {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (!idle_.empty()) {
+            auto walk = std::move(idle_.back());
+            idle_.pop_back();
+            return walk;
+        }
+    }
+    return std::make_unique<Walk>();
+}
+
+void GraphCompactScan::give_back(std::unique_ptr<Walk> walk) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    counters_.visited += walk->counters.visited;
+    counters_.entered += walk->counters.entered;
+    walk->counters = {};
+    idle_.push_back(std::move(walk));
+}
+
+// `lift` is the further coordinate of a stored vector that the builder looks for under ip, null for queries, which have none.
+void GraphCompactScan::prepare(const float* query, const float* lift, const CompactQuery& options, Walk& w) const {
+    const std::size_t d = dim();
+    w.centered.resize(d);
+    w.transformed.resize(transform_.padded());
+    for (std::size_t j = 0; j < d; ++j) w.centered[j] = query[j] - mean_[j];
+    transform_.apply_query(w.centered.data(), w.transformed.data());
+    w.lift = lift != nullptr ? *lift : 0.0f;
+    w.least = 0;
+    double base = 0;
+    float least = 0;
+    if (metric_ == Metric::kInnerProduct) {
+        base = -dot(query, mean_.data(), d);
+        least = -kInfinity;
+        const double norm2 = dot(query, query, d) + static_cast<double>(w.lift) * w.lift;
+        w.least = -static_cast<float>(std::sqrt(norm2 * static_cast<double>(arrays_.reach2)));
+    } else {
+        base = dot(w.centered.data(), w.centered.data(), d) * (metric_ == Metric::kCosine ? 0.5 : 1.0);
+    }
+    w.scorer.prepare(layout_, coding_, w.transformed.data(), transform_.padded(), base, least);
+    w.visits = 0;
+    w.most = options.most;
+    if (options.filter != nullptr) w.most = static_cast<std::size_t>(static_cast<double>(options.most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
+    w.limit = kInfinity;
+    w.slots.clear();
+    w.expanded.clear();
+    w.best.reset(options.k, arrays_.ids);
+    if (arrays_.store.data != nullptr) w.window.reset(std::max(options.window, options.k));
+}
+
+// Offers a scored vertex to the answer, where the filter lets it.
+inline void GraphCompactScan::keep(std::uint32_t slot, float score, const CompactQuery& options, Walk& w) const {
+    if (options.filter != nullptr && !filter_bit(options.filter, slot)) return;
+    w.best.push(score, slot);
+    if (arrays_.store.data != nullptr) w.window.push(score, slot);
+}
+
+inline void GraphCompactScan::set_limit(const CompactQuery& options, Walk& w) const { w.limit = w.least + (w.best.threshold() - w.least) * options.effort; }
+
+// Puts the nearest of the entry vertices that were not scored into the pool, those below the limit; false where there are none.
+bool GraphCompactScan::start(std::size_t count, const CompactQuery& options, Walk& w) const {
+    bool any = false;
+    w.pool.reserve(count);
+    for (std::size_t i = 0; i < count;) {
+        const std::size_t at = kernels().argmin_f32(w.estimates.data(), w.estimates.size());
+        const float estimated = w.estimates[at];
+        if (!(estimated < w.limit)) break;
+        w.estimates[at] = kInfinity;
+        const std::uint32_t slot = arrays_.entries[at];
+        if (w.seen.contains(slot)) continue;
+        w.seen.insert(slot);
+        keep(slot, estimated, options, w);
+        w.pool.put(estimated, slot);
+        ++w.counters.entered;
+        any = true;
+        ++i;
+    }
+    set_limit(options, w);
+    return any;
+}
+
+// Takes the nearest candidate out of the pool and starts fetching its slots; kNone where none is left.
+inline std::uint32_t GraphCompactScan::fetch_next(const CompactQuery& options, Walk& w) const {
+    for (;;) {
+        float distance = 0;
+        const std::uint32_t slot = w.pool.nearest(&distance);
+        if (slot == CandidatePool::kNone && w.slots.empty() && start(kMoreStarts, options, w)) continue;  // there may be more elsewhere
+        if (slot == CandidatePool::kNone || !(distance < w.limit)) return CandidatePool::kNone;
+        w.pool.take();
+        prefetch(arrays_.rows + slot * layout_.bytes + layout_.neighbours_at, layout_.degree * sizeof(std::uint32_t));
+        return slot;
+    }
+}
+
+// The neighbours of a vertex that were not scored yet; their codes are on their way then.
+inline void GraphCompactScan::gather(std::uint32_t slot, Walk& w) const {
+    const std::uint32_t* neighbours = layout_.neighbours(arrays_.rows + slot * layout_.bytes);
+    w.slots.clear();
+    for (std::size_t i = 0; i < layout_.degree; ++i) {
+        const std::uint32_t next = neighbours[i];
+        if (w.seen.contains(next)) continue;
+        w.seen.insert(next);
+        w.slots.push_back(next);
+        prefetch(arrays_.rows + next * layout_.bytes, layout_.factors_at + 3 * sizeof(float));
+    }
+}
+
+// Scores what was gathered and puts what is near enough into the pool.
+inline void GraphCompactScan::enter(const CompactQuery& options, Walk& w) const {
+    const std::size_t n = w.slots.size();
+    w.scores.resize(std::max(w.scores.size(), n));
+    w.scorer.score(arrays_.rows, w.slots.data(), n, w.scores.data());
+    for (std::size_t i = 0; i < n; ++i) {
+        if (w.lift != 0.0f) w.scores[i] -= w.lift * arrays_.lifts[w.slots[i]];
+        keep(w.slots[i], w.scores[i], options, w);
+    }
+    set_limit(options, w);
+    w.pool.tidy(w.limit, w.most - w.visits);
+    w.pool.reserve(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        if (!(w.scores[i] < w.limit)) continue;
+        w.pool.put(w.scores[i], w.slots[i]);
+        ++w.counters.entered;
+    }
+    w.slots.clear();
+}
+
+// From the entry vertices on. The vertex after the one whose neighbours are scored is chosen before those are known: that costs a few
+// visits more, but no visit waits for its slots, and none for the first of its codes.
+void GraphCompactScan::walk(const CompactQuery& options, Walk& w) const {
+    w.pool.reset();
+    w.seen.reset(arrays_.n);
+    const std::size_t entries = arrays_.entry_count;
+    w.estimates.resize(round_up(std::max<std::size_t>(entries, 1), kLanes));
+    std::fill(w.estimates.data(), w.estimates.data() + w.estimates.size(), kInfinity);
+    w.scorer.score(arrays_.rows, arrays_.entries, entries, w.estimates.data());
+    if (w.lift != 0.0f)
+        for (std::size_t i = 0; i < entries; ++i) w.estimates[i] -= w.lift * arrays_.lifts[arrays_.entries[i]];
+    start(kStarts, options, w);
+    w.pending = fetch_next(options, w);
+    while (w.pending != CandidatePool::kNone && w.visits < w.most) {
+        ++w.visits;
+        w.expanded.push_back(w.pending);
+        gather(w.pending, w);
+        w.pending = w.slots.empty() ? CandidatePool::kNone : fetch_next(options, w);
+        if (!w.slots.empty()) enter(options, w);
+        if (w.pending == CandidatePool::kNone) w.pending = fetch_next(options, w);
+    }
+}
+
+void GraphCompactScan::search(const float* queries, std::size_t nq, const CompactQuery& options, std::size_t threads, std::int64_t* ids, float* distances) {
+    threads = std::max<std::size_t>(1, std::min(threads, nq));
+    std::vector<std::unique_ptr<Walk>> walks;
+    for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
+    const bool few = options.filter != nullptr && matches_are_few(options);
+    parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
+        Walk& w = *walks[worker];
+        const float* query = queries + i * dim();
+        prepare(query, nullptr, options, w);
+        few ? scan_matches(options, w) : walk(options, w);
+        w.counters.visited += w.visits;
+        finish(query, options, w);
+        w.best.sort_into(ids + i * options.k, distances + i * options.k);
+    });
+    for (auto& walk : walks) give_back(std::move(walk));
+}
+
+// As in graph.cpp: a walk meets about one match in n / matches and has to make that many times more visits, each of some ten scores.
+bool GraphCompactScan::matches_are_few(const CompactQuery& options) const {
+    const double n = static_cast<double>(arrays_.n), matches = static_cast<double>(options.matches);
+    return matches <= static_cast<double>(options.k) || matches * matches <= 10 * static_cast<double>(options.most) * n;
+}
+
+void GraphCompactScan::scan_matches(const CompactQuery& options, Walk& w) const {
+    w.scores.resize(std::max(w.scores.size(), kAtOnce));
+    const auto score = [&] {
+        w.scorer.score(arrays_.rows, w.slots.data(), w.slots.size(), w.scores.data());
+        for (std::size_t i = 0; i < w.slots.size(); ++i) keep(w.slots[i], w.scores[i], options, w);
+        w.slots.clear();
+    };
+    each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
+        w.slots.push_back(slot);
+        if (w.slots.size() == kAtOnce) score();
+    });
+    if (!w.slots.empty()) score();
+}
+
+// Where there are stored vectors, these decide among the best by their codes.
+void GraphCompactScan::finish(const float* query, const CompactQuery& options, Walk& w) const {
+    if (arrays_.store.data == nullptr) return;
+    w.slots.clear();
+    w.window.for_each([&](std::uint32_t slot, float) { w.slots.push_back(slot); });
+    w.scores.resize(std::max(w.scores.size(), w.slots.size()));
+    w.refiner.prepare(arrays_.store, metric_, query);
+    w.refiner.score(arrays_.store, w.slots.data(), w.slots.size(), w.scores.data());
+    w.best.reset(options.k, arrays_.ids);
+    for (std::size_t i = 0; i < w.slots.size(); ++i) w.best.push(w.scores[i], w.slots[i]);
+}
+
+void GraphCompactScan::collect(const float* vector, const float* lift, const CompactQuery& options, Walk& w, std::vector<std::uint32_t>& found) {
+    prepare(vector, lift, options, w);
+    walk(options, w);
+    found = w.expanded;
+    w.best.for_each([&](std::uint32_t slot, float) { found.push_back(slot); });
+}
+
+bool GraphCompactScan::consistent() const {
+    for (std::size_t v = 0; v < arrays_.n; ++v) {
+        const std::uint32_t* neighbours = layout_.neighbours(arrays_.rows + v * layout_.bytes);
+        for (std::size_t i = 0; i < layout_.degree; ++i)
+            if (neighbours[i] >= arrays_.n) return false;
+    }
+    for (std::size_t i = 0; i < arrays_.entry_count; ++i)
+        if (arrays_.entries[i] >= arrays_.n) return false;
+    return true;
+}
+
+}  // namespace vsearch
