@@ -1,7 +1,8 @@
 """Filters translated to rows, kept while they are used: the same `where` costs SQL once, however often it is asked.
 
-A row never changes, so that a write outdates nothing: a kept translation is completed by testing the rows that have
-come since, and rows that have gone are not in the indexes to which it is applied.
+A filter that is new is translated by columns where they are there (`columns`), else by SQL. A row never changes, so
+that a write outdates nothing: a kept translation is completed by testing the rows that have come since, and rows that
+have gone are not in the indexes to which it is applied.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vsearch.collection.columns import Columns
 from vsearch.collection.memory import Matches
 from vsearch.collection.rows import read_rows
 from vsearch.collection.where import Where
@@ -33,6 +35,7 @@ class Filters:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Where, _Kept] = OrderedDict()
+        self._columns = Columns()
         self._bytes = 0
         self._guard = threading.Lock()
 
@@ -55,7 +58,10 @@ class Filters:
             return known.matches
         sql, parameters = condition(where)
         if known is None or known.version > version:
-            rows = np.sort(read_rows(connection.execute(f"SELECT row FROM documents WHERE {sql}", parameters)))
+            found = self._columns.rows(connection, where, next_row)
+            if found is None:
+                found = np.sort(read_rows(connection.execute(f"SELECT row FROM documents WHERE {sql}", parameters)))
+            rows = found
         else:
             query = f"SELECT row FROM documents WHERE row >= ? AND {sql} ORDER BY row"
             rows = read_rows(connection.execute(query, (known.next_row, *parameters)))
