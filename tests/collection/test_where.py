@@ -39,7 +39,8 @@ operators = st.one_of(
     st.tuples(st.sampled_from(["$contains", "$not_contains"]), scalars),
     st.tuples(st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), st.one_of(numbers, texts)),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(scalars, max_size=4)),
-    st.tuples(st.just("$exists"), st.booleans()),
+    st.tuples(st.sampled_from(["$exists", "$empty"]), st.booleans()),
+    st.tuples(st.just("$icontains"), texts),
 )
 fields = st.dictionaries(
     st.sampled_from(KEYS),
@@ -78,6 +79,7 @@ text_expressions = st.recursive(
 def database(metadata: list[dict[str, Any]], documents: list[str | None] | None = None) -> sqlite3.Connection:
     """The tables of a collection in memory, with these records."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    schema.add_functions(connection)
     schema.create(connection, "l2", 1)
     n = len(metadata)
     batch = check_batch(list(range(n)), np.zeros((n, 1)), documents, metadata, dim=1, metric="l2", embedding=None)
@@ -173,6 +175,8 @@ def test_equal_numbers_of_other_kinds_are_not_one_filter() -> None:
         ({"a": {"$in": "abc"}}, DTypeError, "$in must be given a list"),
         ({"a": {"$in": 5}}, DTypeError, "$in must be given a list"),
         ({"a": {"$exists": 1}}, DTypeError, "$exists must be given True or False"),
+        ({"a": {"$empty": None}}, DTypeError, "$empty must be given True or False"),
+        ({"a": {"$icontains": 1}}, DTypeError, "$icontains must be given a str"),
         ({"a": float("nan")}, DTypeError, "finite float"),
         ({"a": 2**63}, DTypeError, "an int of 64 bits"),
         ({"a": "\ud800"}, ParameterError, "lone surrogate"),

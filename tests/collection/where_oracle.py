@@ -55,6 +55,10 @@ def equal(a: Any, b: Any) -> bool:
 def _operator(operator: str, value: Any, operand: Any) -> bool:
     if operator == "$exists":
         return (value is not MISSING) == operand
+    if operator == "$empty":
+        return (value is MISSING or value is None or value in ("", [], {})) == operand
+    if operator == "$icontains":
+        return isinstance(value, str) and operand.lower() in value.lower()
     if operator == "$eq":
         return equal(value, operand)
     if operator == "$contains":

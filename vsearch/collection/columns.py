@@ -1,7 +1,7 @@
 """Indexes on metadata, made on demand: a field that filters ask for again is kept in memory as a column.
 
 A column has, for every record, the type that JSON gives the field and its value, so that a comparison is one pass of
-NumPy over an array: a fraction of a millisecond for 100,000 records, where reading their JSON takes a tenth of a second.
+NumPy over an array: a fraction of a millisecond for 100,000 records, where reading their JSON takes a hundred.
 Values come from SQLite's own reading of the JSON, and mean what `where_sql` means. As rows never change, a column is
 only ever lengthened; rows that have gone stay in it, for they are in no index that is filtered by it.
 """

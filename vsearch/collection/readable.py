@@ -181,8 +181,9 @@ class Readable:
         k : int in [1, 65536], default 10
         where : dict, optional
             Condition on metadata: ``{"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}}``, with $eq $ne $gt $gte
-            $lt $lte $in $nin $exists on fields ("a.b" is inside "a"), and $and $or $not around conditions. Values
-            compare within their kind; a missing key satisfies only $ne, $nin, ``{"$exists": False}`` and $not.
+            $lt $lte $in $nin $exists $empty $contains $not_contains $icontains on fields ("a.b" is inside "a"), and
+            $and $or $not around conditions. Values compare within their kind; a missing key satisfies only $ne, $nin,
+            ``{"$exists": False}``, ``{"$empty": True}``, $not_contains and $not.
         where_document : dict, optional
             Condition on the text: $contains and $not_contains (characters), $match (words), $and $or $not.
         include : subset of "documents", "metadata", "vectors"
@@ -257,7 +258,7 @@ class Readable:
             found = check_rows(self.embedding(list(texts)), len(texts), self.dim, self.metric, "queries")
             return found, isinstance(queries, str)
         found, single = check_queries("queries", queries, self.dim or _dim_of(queries))
-        if self.metric == "cosine":
+        if self.metric == "cosine" and not (single and found[0].dot(found[0]) > 0):
             unit_rows(found, "queries")
         return found, single
 

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from vsearch.collection.where_sql import LOWER
 from vsearch.errors import CorruptFileError, ForeignFileError, LockedError, MissingExtraError, NewerFormatError
 from vsearch.storage.atomic import _sync_folder
 
@@ -95,6 +96,7 @@ def connect(folder: str, mode: str, name: str = DATABASE) -> sqlite3.Connection:
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=BUSY_SECONDS
     )
     try:
+        add_functions(connection)
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA cache_size=-16384")
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -107,6 +109,15 @@ def connect(folder: str, mode: str, name: str = DATABASE) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Define what the SQL of filters calls beside SQLite's own functions."""
+    connection.create_function(LOWER, 1, _lower, deterministic=True)
+
+
+def _lower(value: object) -> str | None:
+    return value.lower() if isinstance(value, str) else None  # SQLite may ask before it has looked at the type
 
 
 def create_file(folder: str, metric: str, dim: int | None) -> None:

@@ -6,6 +6,7 @@ taken out of the sealed part and, once it is there, of what was made from it.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -46,9 +47,14 @@ IndexFactory: TypeAlias = "Callable[[str], Index]"
 """From a metric to an unfitted index."""
 
 
-def default_index(metric: str) -> Index:
-    """What ``index="auto"`` builds for large collections."""
-    return IVF(metric=metric, quantizer=RaBitQ(bits=1), refine="bf16")
+def default_index(metric: str, n: int = EXACT_BELOW) -> Index:
+    """What ``index="auto"`` builds for collections of about ``n`` vectors.
+
+    Half as many lists as an IVF has by itself: at recall .95 of 100,000 x 384 a query takes a tenth less, and the build
+    half as long. A graph answers in half the time, but its rows, which a snapshot would have to hold, are 1.7 times the
+    vectors, and it is slower to take rows in and out.
+    """
+    return IVF(max(1, round(2 * math.sqrt(n))), metric, quantizer=RaBitQ(bits=1), refine="bf16")
 
 
 class Upkeep:
@@ -202,7 +208,7 @@ class Upkeep:
         if not len(rows):
             return
         final = len(rows) >= EXACT_BELOW
-        unfitted = self.factory(session.metric) if final else flat_index(session.metric, len(rows), coded=True)
+        unfitted = self._unfitted(len(rows)) if final else flat_index(session.metric, len(rows), coded=True)
         queries = self.sample.queries() if final and self.sample.full else None
         with stoppable(lambda: self._stopping):
             index = unfitted.fit(vectors, rows, queries=queries, threads=threads, progress=False)
@@ -216,6 +222,11 @@ class Upkeep:
                 index.remove(gone)
             with session.lock.exclusive():
                 memory.parts = [Part(0, index, len(rows) if final else 0), *later]
+
+    def _unfitted(self, n: int) -> Index:
+        assert self.factory is not None
+        metric = self.session.metric
+        return default_index(metric, n) if self.factory is default_index else self.factory(metric)
 
     def _merge(self) -> None:
         """Move the rows between the index and the part that fills, a piece at a time."""

@@ -12,6 +12,8 @@ What it means, in two-valued logic (every expression is true or false for every 
 - ``$exists`` asks for the key, whatever its value, null included.
 - Lists and dicts are values that equal nothing; keys inside dicts are reached by dots.
 - ``$contains`` asks for a list that has this value, or, given text, for a text that has these characters.
+- ``$icontains`` asks for a text that has these characters in upper or lower case.
+- ``$empty`` asks for what is missing, null, or a text, list or dict without anything in it.
 
 `where_document` asks for text: ``$contains`` (these characters, case and all), ``$not_contains``, ``$match`` (all these
 words, in any order and in upper or lower case), and ``$and``, ``$or``, ``$not``.
@@ -27,7 +29,7 @@ from vsearch._validate import _show
 from vsearch.errors import DTypeError, ParameterError
 
 ORDER = ("$gt", "$gte", "$lt", "$lte")
-FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists", "$contains", "$not_contains")
+FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists", "$empty", "$contains", "$not_contains", "$icontains")
 TEXT_OPERATORS = ("$contains", "$not_contains", "$match")
 JOINTS = ("$and", "$or", "$not")
 
@@ -94,6 +96,21 @@ class Exists(NamedTuple):
     tag: str = "exists"
 
 
+class Empty(NamedTuple):
+    """The field is missing, null, or a text, list or dict without anything in it."""
+
+    field: tuple[str, ...]
+    tag: str = "empty"
+
+
+class Alike(NamedTuple):
+    """The value of a field is a text that holds these characters, upper or lower case."""
+
+    field: tuple[str, ...]
+    text: str
+    tag: str = "alike"
+
+
 class Contains(NamedTuple):
     """The document holds these characters."""
 
@@ -108,7 +125,7 @@ class Match(NamedTuple):
     tag: str = "match"
 
 
-Where: TypeAlias = "Every | Some | Not | Compare | OneOf | Has | Exists | Contains | Match"
+Where: TypeAlias = "Every | Some | Not | Compare | OneOf | Has | Exists | Empty | Alike | Contains | Match"
 
 
 def parse(where: Any, where_document: Any = None) -> Where | None:
@@ -211,10 +228,16 @@ def check_field(name: str, key: Any) -> tuple[str, ...]:
 def _operator(name: str, field: tuple[str, ...], operator: Any, operand: Any) -> Where:
     if operator not in FIELD_OPERATORS:
         raise ParameterError(_unknown(name, operator, FIELD_OPERATORS))
-    if operator == "$exists":
+    if operator in ("$exists", "$empty"):
         if not isinstance(operand, bool):
-            raise DTypeError(f"`{name}`: $exists must be given True or False; got {_show(operand)}.")
-        return Exists(field) if operand else Not(Exists(field))
+            raise DTypeError(f"`{name}`: {operator} must be given True or False; got {_show(operand)}.")
+        asked: Where = Exists(field) if operator == "$exists" else Empty(field)
+        return asked if operand else Not(asked)
+    if operator == "$icontains":
+        kind, text = _scalar(name, operator, operand)
+        if kind != "text":
+            raise DTypeError(f"`{name}`: $icontains must be given a str; got {_show(operand)}.")
+        return Alike(field, text)
     if operator in ("$in", "$nin"):
         found = _one_of(name, field, operator, operand)
         return found if operator == "$in" else Not(found)

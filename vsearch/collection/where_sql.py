@@ -2,7 +2,7 @@
 
 A condition may be NULL where it is not true, which counts as false for AND, OR and WHERE alike; only NOT tells them
 apart, so it alone wraps its part in ifnull. (No index on an expression can serve these conditions: in a schema that is
-not trusted, as ours, SQLite refuses json_extract.)
+not trusted, as ours, SQLite refuses json_extract. What is asked often is answered by `columns` instead.)
 
 A float is bound as JSON and read by the same code as the stored ones: SQLite's conversion of decimals is not exact to
 the last bit, but the same digits always give the same number.
@@ -13,9 +13,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vsearch.collection.where import Compare, Contains, Every, Exists, Has, Match, Not, OneOf, Some, Where
+from vsearch.collection.where import Alike, Compare, Contains, Empty, Every, Exists, Has, Match, Not, OneOf, Some, Where
 
 _SIGNS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+#: A function of the connections (`schema.connect`): SQLite's own lower() knows ASCII only.
+LOWER = "vsearch_lower"
+
+_EMPTY = (
+    "(CASE json_type(metadata, ?) WHEN 'text' THEN json_extract(metadata, ?) = '' "
+    "WHEN 'array' THEN json_array_length(metadata, ?) = 0 WHEN 'object' THEN json_extract(metadata, ?) = '{}' "
+    "ELSE ifnull(json_type(metadata, ?), 'null') = 'null' END)"
+)
 _TYPES = {"text": "= 'text'", "number": "IN ('integer', 'real')"}
 
 
@@ -66,10 +74,16 @@ def _leaf(where: Where, parameters: list[Any]) -> str:
     if isinstance(where, Match):
         parameters.append(match_query(where.words))
         return "(row IN (SELECT rowid FROM words WHERE words MATCH ?))"
-    assert isinstance(where, (Compare, OneOf, Exists, Has))
-    if isinstance(where, Has):
-        return _has(where, path_of(where.field), parameters)
+    assert isinstance(where, (Compare, OneOf, Exists, Empty, Alike, Has))
     path = path_of(where.field)
+    if isinstance(where, Has):
+        return _has(where, path, parameters)
+    if isinstance(where, Empty):
+        parameters += [path] * 5
+        return _EMPTY
+    if isinstance(where, Alike):
+        parameters += [path, path, where.text.lower()]
+        return f"(json_type(metadata, ?) = 'text' AND instr({LOWER}(json_extract(metadata, ?)), ?) > 0)"
     if isinstance(where, Exists):
         parameters.append(path)
         return "(json_type(metadata, ?) IS NOT NULL)"

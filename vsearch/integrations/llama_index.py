@@ -48,6 +48,7 @@ _COMPARISONS = {
     FilterOperator.NIN: "$nin",
     FilterOperator.CONTAINS: "$contains",
     FilterOperator.TEXT_MATCH: "$contains",
+    FilterOperator.TEXT_MATCH_INSENSITIVE: "$icontains",
 }
 
 #: Modes that look for the words of ``query_str``.
@@ -135,13 +136,6 @@ class VsearchVectorStore(BasePydanticVectorStore):
             raise ParameterError(
                 f"`mode` must be one of {', '.join(mode.value for mode in _MODES)}; got {query.mode!r}."
             )
-        where = _where(query.filters) or {}
-        if query.doc_ids:
-            where = (
-                {"$and": [where, {"ref_doc_id": {"$in": query.doc_ids}}]}
-                if where
-                else {"ref_doc_id": {"$in": query.doc_ids}}
-            )
         if query.query_embedding is None:
             raise ParameterError("`query_embedding` must be given: the store embeds nothing itself.")
         k = query.similarity_top_k
@@ -187,8 +181,8 @@ def _where(filters: MetadataFilters | None) -> dict[str, Any] | None:
         return None
     parts = [_where(part) if isinstance(part, MetadataFilters) else _condition(part) for part in filters.filters]
     found = [part for part in parts if part is not None]
-    if filters.condition == FilterCondition.NOT:
-        return {"$not": {"$and": found}}
+    if filters.condition == FilterCondition.NOT:  # "match when none of the filters match", says LlamaIndex
+        return {"$not": {"$or": found}}
     return {"$or" if filters.condition == FilterCondition.OR else "$and": found}
 
 
@@ -198,7 +192,7 @@ def _condition(part: MetadataFilter) -> dict[str, Any]:
         joint = "$or" if part.operator == FilterOperator.ANY else "$and"
         return {joint: [{part.key: {"$contains": value}} for value in values]}
     if part.operator == FilterOperator.IS_EMPTY:
-        return {"$or": [{part.key: {"$exists": False}}, {part.key: None}]}
-    if part.operator not in _COMPARISONS:
+        return {part.key: {"$empty": True}}
+    if part.operator not in _COMPARISONS:  # one of a later LlamaIndex
         raise ParameterError(f"`filters` must not use {part.operator.value!r}: a collection cannot compare that way.")
     return {part.key: {_COMPARISONS[part.operator]: part.value}}
