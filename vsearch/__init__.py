@@ -29,7 +29,20 @@ from vsearch.errors import (
     VsearchError,
 )
 from vsearch.index import IVF, Flat, Graph, Index, load
-from vsearch.quantize import LVQ, OPQ, OSQ, PQ, SAQ, Binary, LloydMax, Quantizer, RaBitQ, ResidualQuantizer, TurboQuant
+from vsearch.quantize import (
+    LVQ,
+    OPQ,
+    OSQ,
+    PQ,
+    SAQ,
+    Binary,
+    LeanVec,
+    LloydMax,
+    Quantizer,
+    RaBitQ,
+    ResidualQuantizer,
+    TurboQuant,
+)
 
 __version__ = "0.1.0"
 
@@ -53,6 +66,7 @@ __all__ = [
     "FormatError",
     "Graph",
     "Index",
+    "LeanVec",
     "LloydMax",
     "LockedError",
     "MissingExtraError",

@@ -27,6 +27,8 @@ def entries() -> dict[str, Entry]:
         Entry("vsearch-graph", "libraries.ours", "Graph", {"degree": 32}),
         Entry("vsearch-graph-64", "libraries.ours", "Graph", {"degree": 64}),
         Entry("vsearch-graph-compact", "libraries.ours", "Graph", {"layout": "compact"}),
+        Entry("vsearch-graph-compact-lvq4", "libraries.ours", "GraphCompact", {"codes": "LVQ4", "refine": "int8"}),
+        Entry("vsearch-graph-compact-leanvec", "libraries.ours", "GraphCompact", {"codes": "LeanVec", "refine": "f16"}),
         Entry("vsearch-ivf", "libraries.ours", "IVF", {"bits": 1, "refine": "bf16"}),
         Entry("vsearch-flat", "libraries.ours", "Flat"),
         Entry("hnswlib-M16", "libraries.hnsw", "Hnswlib", {"m": 16, "ef_construction": 200}),

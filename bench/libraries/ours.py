@@ -89,6 +89,24 @@ class Graph(Vsearch):
         return [VISITS]
 
 
+class GraphCompact(Vsearch):
+    """vs.Graph of the compact layout with stored vectors beside: codes of 4 bits, or of 2 in 5 dims at 8 bits."""
+
+    face = "Graph"
+
+    def build(self, X: np.ndarray, metric: str, threads: int) -> None:
+        import vsearch as vs
+
+        kept = max(16, round(0.42 * X.shape[1] / 16) * 16)
+        quantizer = vs.LVQ(4) if self.options["codes"] == "LVQ4" else vs.LeanVec(min(kept, X.shape[1]))
+        refine = self.options["refine"]
+        self.index = vs.Graph(metric, quantizer=quantizer, layout="compact", refine=refine)
+        self.index.fit(X, threads=threads, progress=False)
+
+    def ladders(self, n: int) -> list[list[Effort]]:
+        return [VISITS]
+
+
 class IVF(Vsearch):
     """vs.IVF with RaBitQ codes and refine."""
 

@@ -77,6 +77,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "graph int8": lambda: _shrunk(vs.Graph("ip", refine="int8")),
     "graph compact": lambda: _shrunk(vs.Graph(layout="compact")),
     "graph compact int8": lambda: _shrunk(vs.Graph("ip", quantizer=vs.LVQ(4), layout="compact", refine="int8")),
+    "graph leanvec": lambda: _shrunk(vs.Graph("cosine", quantizer=vs.LeanVec(6), layout="compact")),
     "graph pq": lambda: _shrunk(vs.Graph("cosine", quantizer=vs.PQ(4, 4), degree=64)),
 }
 

@@ -48,6 +48,9 @@ ARGUMENTS: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "LVQ.unbiased": (flags("unbiased"), lambda v: vs.LVQ(unbiased=v)),
     "LVQ.rotation": (ROTATION, lambda v: vs.LVQ(rotation=v)),
     "LVQ.seed": (SEED, lambda v: vs.LVQ(seed=v)),
+    "LeanVec.dim": (ints("dim", 1, 65536), lambda v: vs.LeanVec(v)),
+    "LeanVec.queries": ([f for f in matrices("queries", None) if f[0] is not None], lambda v: vs.LeanVec(8, v)),
+    "LeanVec.bits": (BITS, lambda v: vs.LeanVec(8, bits=v)),
     "OSQ.bits": (BITS, lambda v: vs.OSQ(v)),
     "OSQ.rotation": (ROTATION, lambda v: vs.OSQ(rotation=v)),
     "OSQ.seed": (SEED, lambda v: vs.OSQ(seed=v)),
@@ -135,15 +138,16 @@ def test_arguments_that_exclude_each_other() -> None:
 
 
 def made(cls: type[vs.Quantizer], **arguments: Any) -> vs.Quantizer:
-    """One with default arguments; a product quantizer of 4 codes."""
-    return cls(**({"m": 4, "bits": 4} if "m" in parameters(cls) else {}) | arguments)
+    """One with default arguments; a product quantizer of 4 codes, a projection to 4 dimensions."""
+    needed = {"m": 4, "bits": 4} if "m" in parameters(cls) else {"dim": 4} if "dim" in parameters(cls) else {}
+    return cls(**needed | arguments)
 
 
 def wrong_codes(cls: type[vs.Quantizer], coder: vs.Quantizer) -> list[Fault]:
     """What no codes of a fitted quantizer may be: nothing, vectors, codes of more bits, codes of more dimensions."""
     wrong = f"`codes` must be of {coder!r} for {D} dimensions; these are of another quantizer."
     names = parameters(cls)
-    others = [] if "m" in names else [made(cls).fit(np.eye(40)).encode(np.eye(40)[:9])]
+    others = [] if {"m", "dim"} & set(names) else [made(cls).fit(np.eye(40)).encode(np.eye(40)[:9])]
     if "bits" in names:
         others.append(made(cls, bits=8 if "m" in names else 6).fit(X).encode(X))
     return [

@@ -1,7 +1,7 @@
-"""Index names on the command line: ``flat``, ``ivf-rabitq4-bf16``, ``ivf512``, ``graph``.
+"""Index names on the command line: ``flat``, ``ivf-rabitq4-bf16``, ``ivf512``, ``graph``, ``graph-compact``.
 
     name  = family ["-" quantizer] ["-" numbers]
-    family    = "flat" | "ivf" [lists] | "graph" [degree]
+    family    = "flat" | "ivf" [lists] | "graph" [degree] ["-compact"]
                                                  ivf512 has 512 lists; plain ivf lets the index choose; graph64 has
                                                  64 neighbours to a vertex, plain graph 32
     quantizer = ("rabitq" | "lloydmax" | "saq" | "lvq" | "osq") [bits]
@@ -9,7 +9,8 @@
     numbers   = "f32" | "f16" | "bf16" | "int8" | "norefine"
 
 ``numbers`` is what full vectors are kept in: of the whole index without a quantizer, of the refine store with one
-(where ``norefine`` keeps the codes alone). A graph has 1-bit codes and vectors always.
+(where ``norefine`` keeps the codes alone). A graph has 1-bit codes and vectors always; a compact one has codes of 8
+bits when not said otherwise, and vectors where ``numbers`` says which.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from vsearch.errors import ParameterError
 
 GRAMMAR = re.compile(
-    r"(?P<family>flat|ivf(?P<lists>[1-9]\d{0,8})?|graph(?P<degree>32|64|96|128)?)"
+    r"(?P<family>flat|ivf(?P<lists>[1-9]\d{0,8})?|graph(?P<degree>32|64|96|128)?(?P<compact>-compact)?)"
     r"(-(?P<codes>rabitq|lloydmax|saq|lvq|osq)(?P<bits>\d)?)?"
     r"(-(?P<numbers>f32|f16|bf16|int8|norefine))?"
 )
@@ -36,7 +37,7 @@ QUANTIZERS = {
 }
 
 #: For help texts and errors.
-EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16, ivf-saq4-norefine or graph"
+EXAMPLES = "flat, flat-int8, ivf, ivf512-rabitq4-bf16, ivf-saq4-norefine, graph or graph-compact"
 
 #: What a quantized index refines from when its name does not say: half the bytes of f32, hardly any recall.
 DEFAULT_REFINE = "bf16"
@@ -52,6 +53,7 @@ class IndexSpec:
     numbers: str | None = None
     codes: str = "rabitq"
     degree: int | None = None
+    compact: bool = False
 
     @classmethod
     def parse(cls, name: str) -> IndexSpec:
@@ -60,22 +62,23 @@ class IndexSpec:
         Examples
         --------
         >>> IndexSpec.parse("ivf512-rabitq4-f16")
-        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16', codes='rabitq', degree=None)
+        IndexSpec(family='ivf', lists=512, bits=4, numbers='f16', codes='rabitq', degree=None, compact=False)
         """
         found = GRAMMAR.fullmatch(name.strip().lower())
         if (
             found is None
             or (found["numbers"] == "norefine" and not found["codes"])
-            or (found["codes"] and "graph" in found["family"])
+            or (found["codes"] and "graph" in found["family"] and (not found["compact"] or found["codes"] == "rabitq"))
         ):
             raise ParameterError(f"`index` must be a name such as {EXAMPLES}; got {name!r}.")
         return cls(
-            family=found["family"].rstrip("0123456789"),
+            family=found["family"].removesuffix("-compact").rstrip("0123456789"),
             lists=int(found["lists"]) if found["lists"] else None,
             bits=int(found["bits"] or QUANTIZERS[found["codes"]][1]) if found["codes"] else None,
             numbers=found["numbers"],
-            codes=found["codes"] or "rabitq",
+            codes=found["codes"] or ("lvq" if found["compact"] else "rabitq"),
             degree=int(found["degree"]) if found["degree"] else None,
+            compact=found["compact"] is not None,
         )
 
     @property
@@ -90,6 +93,8 @@ class IndexSpec:
         label = {"flat": "Flat", "ivf": "IVF", "graph": "Graph"}[self.family]
         if self.lists or self.degree:
             label += f" {self.lists or self.degree}"
+        if self.compact:
+            label += " compact"
         if self.bits:
             label += f" + {QUANTIZERS[self.codes][0]} {self.bits} bit" + ("s" if self.bits > 1 else "")
         if self.numbers == "norefine":
@@ -109,7 +114,7 @@ class IndexSpec:
                 raise ParameterError(f"`{name}` must agree with the index name, which says {said}; got {asked}.")
         if lists is not None and self.family != "ivf":
             raise ParameterError(f"`lists` must not be given for a {self.family} index; got {lists}.")
-        if bits is not None and self.family == "graph":
+        if bits is not None and self.family == "graph" and not self.compact:
             raise ParameterError(f"`bits` must not be given for a graph, whose codes have 1 bit; got {bits}.")
         return replace(self, bits=bits or self.bits, lists=lists or self.lists)
 
@@ -118,6 +123,11 @@ class IndexSpec:
         import vsearch as vs
 
         options: dict[str, Any] = {"metric": metric, "seed": seed}
+        if self.compact:
+            quantizer = getattr(vs, QUANTIZERS[self.codes][0])(bits=self.bits or 8)
+            refine = None if self.numbers == "norefine" else self.numbers
+            layout: dict[str, Any] = {"degree": self.degree or 32, "layout": "compact", "refine": refine}
+            return vs.Graph(**options, quantizer=quantizer, **layout)
         if self.family == "graph":
             return vs.Graph(**options, degree=self.degree or 32, refine=self.numbers or "f16")
         if self.bits is not None:

@@ -33,8 +33,11 @@ SLACK = 0.085
 """How much farther it goes each time the effort grows e-fold."""
 LAYOUTS = ("fast", "compact")
 REFINE = ("auto", *DTYPES, None)
-COMPACT_PLAIN, COMPACT_SLACK = 40.0, 0.085
+COMPACT_PLAIN, COMPACT_SLACK = 25.0, 0.1
 """The same for the compact layout, whose visits score every neighbour."""
+WINDOW, PROJECTED_WINDOW = 0.12, 0.35
+"""Candidates that the stored vectors of a compact graph decide among, beside k, over the effort; codes of a projection
+leave more to them."""
 
 
 class Graph(Planned):
@@ -47,8 +50,8 @@ class Graph(Planned):
     metric : "l2", "ip" or "cosine", default "l2"
     quantizer : Quantizer or None
         Codes. For the fast layout those of neighbours, of 4-bit symbols alone: 1-bit ones, or PQ with bits=4; None
-        takes RaBitQ(bits=1). For the compact one those of vertices, of levels a coordinate: LVQ, SAQ, LloydMax or OSQ;
-        None takes LVQ(bits=8).
+        takes RaBitQ(bits=1). For the compact one those of vertices, of levels a coordinate: LVQ, SAQ, LloydMax, OSQ or
+        LeanVec; None takes LVQ(bits=8).
     degree : 32, 64, 96 or 128, default 32
         Neighbours of a vertex. 64 needs fewer visits of larger rows, for data of high intrinsic dimension.
     layout : "fast" or "compact", default "fast"
@@ -56,7 +59,7 @@ class Graph(Planned):
     refine : "auto", "f16", "bf16", "f32", "int8" or None, default "auto"
         Of the stored vectors, from which all distances returned come. f16 holds values up to 65504. None, for the
         compact layout alone: nothing is stored beside the codes, and distances are those of the codes. "auto" is "f16"
-        for the fast layout and None for the compact one.
+        for the fast layout and with LeanVec, else None.
     seed : int, default 0
         Of the rotation's and the build's random choices; the same seed gives the same graph.
 
@@ -97,7 +100,7 @@ class Graph(Planned):
         super().__init__(metric)
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
         self.layout = check_choice("layout", layout, LAYOUTS)
-        given = check_quantizer(quantizer)
+        given = check_quantizer(quantizer, projections=self.layout == "compact")
         self.quantizer: Quantizer = given or (LVQ(8) if self.layout == "compact" else RaBitQ(bits=1, seed=self.seed))
         self.degree = check_choice("degree", degree, DEGREES)
         self.refine = self._stored(check_choice("refine", refine, REFINE))
@@ -112,7 +115,14 @@ class Graph(Planned):
                     " take layout='compact' to keep codes only."
                 )
             return "f16" if refine == "auto" else refine
-        return None if refine == "auto" else refine
+        if refine is None and self.quantizer.projects:
+            raise ParameterError(
+                f"`refine` must not be None with {self.quantizer!r}, whose codes do not tell distances; take 'f16', or"
+                " another quantizer."
+            )
+        if refine == "auto":
+            return "f16" if self.quantizer.projects else None
+        return refine
 
     def __repr__(self) -> str:
         held = f"quantizer={self.quantizer!r}, degree={self.degree}, layout={self.layout!r}, refine={self.refine!r}"
@@ -200,7 +210,8 @@ class Graph(Planned):
         visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
         if self.layout == "compact":
             reach = 1.0 + COMPACT_SLACK * math.log(max(effort, 1.0) / COMPACT_PLAIN)
-            return reach, max(visits, k), 3 * k
+            share = PROJECTED_WINDOW if self.quantizer.projects else WINDOW
+            return reach, max(visits, k), k + math.ceil(share * min(effort, MAX_VISITS))
         return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class GraphCompactCore(GraphCore):
             rng = np.random.default_rng(self.seed)
             some = np.arange(len(X)) if len(X) <= TRAIN_ROWS else np.sort(rng.choice(len(X), TRAIN_ROWS, replace=False))
             sample = X[some] - self.mean
-        asked = None if self.metric == "l2" else self._queries
+        asked = None if self.metric == "l2" or self._queries is None else self._queries - self.mean
         self.quantizer.train(sample, self.dim, self.metric, queries=asked, mean=self.mean, threads=threads)
         self._queries = None
         self._start()

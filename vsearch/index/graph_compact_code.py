@@ -55,11 +55,14 @@ class CompactCode:
         self._transformed_mean = quantizer.transform.apply(mean[None])[0]
         scales, levels = quantizer.arrays["scales"], quantizer.arrays["levels"].astype(np.float64)
         parts: list[tuple[bool, np.ndarray, float, float, np.ndarray]] = []
+        base = quantizer.arrays.get("base")
+        real = np.ones(quantizer.transform.padded, dtype=bool) if base is None else base.any(axis=1)
         first = 0
         for (begin, length, bits, _), (_, weight, _) in zip(segments.tolist(), scales.tolist(), strict=True):
             values = weight * levels[first : first + 2**bits]
             first += 2**bits
-            parts.append((*_steps(values), np.arange(begin, begin + length)))
+            dims = np.arange(begin, begin + length)
+            parts.append((*_steps(values), dims[real[dims]]))  # what a transform pads with is zero always
         self._lay_out(parts)
 
     def _lay_out(self, parts: list[Any]) -> None:

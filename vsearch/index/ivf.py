@@ -257,8 +257,14 @@ def default_lists(n: int) -> int:
     return max(1, min(round(4 * math.sqrt(n)), n // 8))
 
 
-def check_quantizer(quantizer: Any) -> Quantizer | None:
-    """The quantizer, refused where it is none; a class in place of an instance is the usual slip."""
+def check_quantizer(quantizer: Any, projections: bool = False) -> Quantizer | None:
+    """The quantizer, refused where it is none, or one of `projections` where those will not do; a class in place of an
+    instance is the usual slip."""
+    if isinstance(quantizer, Quantizer) and quantizer.projects and not projections:
+        raise ParameterError(
+            f"`quantizer` must tell distances from its codes here, and {quantizer!r} drops coordinates; take another,"
+            " or a Graph with layout='compact'."
+        )
     if quantizer is None or isinstance(quantizer, Quantizer):
         return quantizer
     is_class = isinstance(quantizer, type) and issubclass(quantizer, Quantizer)

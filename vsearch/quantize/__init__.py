@@ -3,6 +3,7 @@
 from vsearch.quantize.base import Quantizer
 from vsearch.quantize.binary import Binary
 from vsearch.quantize.interval import LVQ, OSQ
+from vsearch.quantize.leanvec import LeanVec
 from vsearch.quantize.lloydmax import LloydMax, TurboQuant
 from vsearch.quantize.opq import OPQ
 from vsearch.quantize.pq import PQ
@@ -17,6 +18,7 @@ __all__ = [
     "PQ",
     "SAQ",
     "Binary",
+    "LeanVec",
     "LloydMax",
     "Quantizer",
     "RaBitQ",

@@ -54,6 +54,8 @@ class Quantizer(ABC):
     needs_data: ClassVar[bool] = False
     """Whether it learns from residuals; a random rotation does not."""
     needs_queries: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
+    """Whether it drops coordinates, so that codes alone do not tell distances."""
     _kinds: ClassVar[dict[str, type[Quantizer]]] = {}
 
     transform: Any = None
