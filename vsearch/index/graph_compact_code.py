@@ -56,7 +56,9 @@ class CompactCode:
         scales, levels = quantizer.arrays["scales"], quantizer.arrays["levels"].astype(np.float64)
         parts: list[tuple[bool, np.ndarray, float, float, np.ndarray]] = []
         base = quantizer.arrays.get("base")
-        real = np.ones(quantizer.transform.padded, dtype=bool) if base is None else base.any(axis=1)
+        real = np.ones(quantizer.transform.padded, dtype=bool)
+        if base is not None:
+            real = np.abs(base).max(axis=1) > 0
         first = 0
         for (begin, length, bits, _), (_, weight, _) in zip(segments.tolist(), scales.tolist(), strict=True):
             values = weight * levels[first : first + 2**bits]
