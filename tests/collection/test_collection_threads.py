@@ -3,10 +3,19 @@
 The writer moves a group of records through states: in state s every record of the group has metadata {"s": s}, a text
 that says so, and a vector s away from where it was. Each transition is one write, so that an answer may show the group
 in one state only, all of it, and with the other records as they always are.
+
+The same for a minute each, with the core under ThreadSanitizer (its Numba twin has no threads of its own):
+
+    cmake -S csrc -B build/tsan -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS=-O1 -DVSEARCH_TSAN=ON
+    cmake --build build/tsan --target _core && cp build/tsan/_core*.so vsearch/
+    PYTHONPATH=. VSEARCH_BURN_SECONDS=60 TSAN_OPTIONS=halt_on_error=0:exitcode=66 \\
+        LD_PRELOAD=$(gcc -print-file-name=libtsan.so) setarch -R \\
+        python -m pytest tests/collection/test_collection_threads.py
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +28,8 @@ import pytest
 import vsearch as vs
 from vsearch.collection import upkeep
 
-BASE, GROUP, READERS, SECONDS = 60, 8, 8, 2.0
+BASE, GROUP, READERS = 60, 8, 8
+SECONDS = float(os.environ.get("VSEARCH_BURN_SECONDS", "2"))
 
 
 def group(state: int) -> tuple[list[int], np.ndarray, list[str], list[dict[str, Any]]]:

@@ -48,8 +48,9 @@ class Collection(Readable):
         Of a new collection; one that exists has its own, and another is refused.
     index : "auto", "exact", or function from a metric to an unfitted index, default "auto"
         "auto" looks at everything below 20,000 records; above, it builds an approximate index in the background, and
-        looks at everything that this does not hold yet. "exact" always looks at everything, and at vectors instead of
-        codes.
+        looks at everything that this does not hold yet. The index learns the effort that a recall takes from the first
+        300 queries, which it keeps in memory; until then vectors of the collection stand in for them. "exact" always
+        looks at everything, and at vectors instead of codes.
     embedding : function from a list of texts to an array (n, d), optional
         Makes the vectors wherever only texts are given.
     read_only : bool, default False
@@ -255,14 +256,18 @@ class Collection(Readable):
         return self._session.follow()
 
     def optimize(self) -> None:
-        """Builds what the background would build, now: the index over all records, saved, and a compact log."""
+        """Builds what the background would build, now and on all cores: the index over all records, saved."""
         if self._upkeep is None:
             raise ReadOnlyError(f"The collection {self.path} was opened with read_only=True.")
         self._session.check_open()
         self._upkeep.finish()
 
     def close(self) -> None:
-        """Ends the background work, saves the index and lets go of the folder; a second call does nothing."""
+        """Lets go of the folder; a second call does nothing.
+
+        What the background is building is given up, and begun again when the collection is opened: call `optimize`
+        first to have it. An index that is there is saved.
+        """
         with self._closing:
             if not self._session.closed:
                 try:
