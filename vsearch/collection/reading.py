@@ -6,6 +6,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from vsearch.errors import ParameterError
 
 #: So many records are asked for by one bound parameter each; more, by one list.
 FEW = 64
+#: The columns of records that are kept in memory.
+WHOLE = ("documents", "metadata")
 
 
 def check_include(include: Any) -> tuple[str, ...]:
@@ -88,10 +91,39 @@ def hits_at(
     wanted = answers[0].rows if len(answers) == 1 else list({row for answer in answers for row in answer.rows})
     if not 0 < len(wanted) <= FEW:
         return None
-    found = session.fetch(columns_at(include, len(wanted)), wanted)
-    if not found or found[0][-1] != version:
+    if include != WHOLE:
+        found = session.fetch(columns_at(include, len(wanted)), wanted)
+        return _answers({row[0]: row for row in found}, answers) if found and found[0][-1] == version else None
+    kept = session.recent.find(wanted)
+    if None in kept:
+        missing = [row for row, known in zip(wanted, kept) if known is None]
+        found = session.fetch(columns_at(include, len(missing)), missing)
+        if not found or found[0][-1] != version:
+            return None
+        session.recent.add(found)
+        kept = session.recent.find(wanted)
+        if None in kept:  # too large to be kept, or gone again
+            return None
+    elif not session.is_at(version):
         return None
-    return _answers({row[0]: row for row in found}, answers)
+    return _kept_answers(dict(zip(wanted, kept)), answers)
+
+
+def _kept_answers(known: dict[int, Any], answers: list[Found]) -> list[list[Record]]:
+    return [
+        [
+            Record(
+                (found := known[row]).id,
+                found.document,
+                found.metadata.copy() if found.plain else deepcopy(found.metadata),
+                None,
+                distance,
+                score,
+            )
+            for row, distance, score in zip(answer.rows, answer.distances, answer.scores or itertools.repeat(None))
+        ]
+        for answer in answers
+    ]
 
 
 def _answers(known: dict[int, Any], answers: list[Found]) -> list[list[Record]]:

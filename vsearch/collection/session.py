@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from vsearch.collection import schema, snapshot
+from vsearch.collection.recent import Recent
 from vsearch.collection.rows import read_rows, read_vectors
 from vsearch.collection.schema import State
 from vsearch.collection.shared_lock import SharedLock
@@ -70,7 +71,9 @@ class Session:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._committing = False
+        self._unsure = False  # whether a commit of ours may not be in memory
         self._mode = "ro"
+        self.recent = Recent()
         self.lock = SharedLock()
         self.writing = threading.RLock()
         self._writer_lock: WriterLock | None = None
@@ -196,6 +199,12 @@ class Session:
             if connection is not None:
                 self._give(connection)
 
+    def is_at(self, version: int) -> bool:
+        """Whether the file shows ``version``, which memory did just now: a writer knows what nobody else can change."""
+        if self._writer is not None and not self._unsure:
+            return True
+        return self.fetch("SELECT version FROM state", ()) == [(version,)]
+
     @contextmanager
     def view(self) -> Iterator[sqlite3.Connection]:
         """A read transaction and the shared lock: file and memory show the same version."""
@@ -220,12 +229,13 @@ class Session:
             state = schema.read_state(connection)
             known = self.memory
             if state.version == known.version:
+                self._unsure = False
                 return False
             if known.version < state.log_start:
                 if known.version < 0 or state.dim is None:  # an apply broke off: nothing there can be relied on
                     fresh = snapshot.restore(self.folder, connection, state, coded=self._coded)
                     with self.lock.exclusive():
-                        self.memory, self.dim = fresh, state.dim
+                        self.memory, self.dim, self._unsure = fresh, state.dim, False
                     return True
                 live = read_rows(connection.execute("SELECT row FROM vectors ORDER BY row"))
                 removed = np.setdiff1d(known.rows, live, assume_unique=True)
@@ -236,6 +246,7 @@ class Session:
             with self.lock.exclusive():
                 self.dim = state.dim
                 known.apply(state.version, state.next_row, removed, rows, vectors)
+                self._unsure = False
             return True
 
     # ------------------------------------------------------------------ writing
@@ -261,7 +272,7 @@ class Session:
                     values = (after.version, after.next_row, after.dim)
                     connection.execute("UPDATE state SET version = ?, next_row = ?, dim = ?", values)
                     failpoint("collection.commit")
-                    self._committing = True
+                    self._committing = self._unsure = True
                 failpoint("collection.committed")
                 self._apply(state, after, change)
             finally:
@@ -276,6 +287,7 @@ class Session:
             with self.lock.exclusive():
                 self.dim = after.dim
                 self.memory.apply(after.version, after.next_row, change.removed, rows, change.vectors)
+                self._unsure = False
 
     @contextmanager
     def housekeeping(self) -> Iterator[sqlite3.Connection]:
