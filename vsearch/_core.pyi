@@ -97,6 +97,13 @@ class Codec:
         metric: str,
         threads: int = 1,
     ) -> dict[str, Any]: ...
+    def compress(
+        self,
+        transform: Transform,
+        x: npt.NDArray[np.float32],
+        mean: npt.NDArray[np.float32],
+        threads: int = 1,
+    ) -> dict[str, Any]: ...
     def unpack(self, symbols: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]: ...
     def decode(self, symbols: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]: ...
     @property

@@ -120,34 +120,23 @@ std::vector<std::uint8_t> search(const Codec& codec, std::size_t n, std::size_t 
     return found;
 }
 
-// transformed: (n, dim), without the mean; assign: list of each row; centroids: (lists, dim), without the mean.
-py::dict encode(const Codec& codec, const Array<float>& transformed, const Array<std::uint32_t>& assign, const Array<float>& centroids,
-                const Array<float>& mean, const std::string& metric_name, std::size_t threads) {
+// Codes and factors of n vectors: residual_of(i, out) writes the residual of one to the list whose origin origin_of(i) is.
+template <class ResidualOf, class OriginOf>
+py::dict encode_all(const Codec& codec, std::size_t n, std::size_t threads, ResidualOf residual_of, OriginOf origin_of) {
     const std::size_t d = codec.shape().dim, symbol_bytes = codec.symbol_bytes(), extra_bytes = codec.shape().extra_bytes;
-    require(transformed.ndim() == 2 && columns_of(transformed) == d && centroids.ndim() == 2 && columns_of(centroids) == d, "encode: wrong shape");
-    require(assign.ndim() == 1 && rows_of(assign) == rows_of(transformed) && mean.ndim() == 1 && rows_of(mean) == d, "encode: wrong shape");
-    const std::size_t n = rows_of(transformed), lists = rows_of(centroids);
-    for (std::size_t i = 0; i < n; ++i) require(assign.data()[i] < lists, "encode: list out of range");
-    const Metric metric = metric_from(metric_name);
     Array<std::uint8_t> symbols({n, symbol_bytes}), extra({n, extra_bytes});
     Array<float> first({n, std::size_t{3}}), full({n, std::size_t{3}}), spreads({n, std::size_t{2}});
-    const float *x = transformed.data(), *c = centroids.data(), *mu = mean.data();
-    const std::uint32_t* list = assign.data();
     std::uint8_t *symbol_out = symbols.mutable_data(), *extra_out = extra.mutable_data();
     float *first_out = first.mutable_data(), *full_out = full.mutable_data(), *spread_out = spreads.mutable_data();
-    const auto subtract = [=](std::size_t i, float* residual) {
-        for (std::size_t j = 0; j < d; ++j) residual[j] = x[i * d + j] - c[list[i] * d + j];
-    };
-    const std::vector<std::uint8_t> found = search(codec, n, threads, subtract);
+    const std::vector<std::uint8_t> found = search(codec, n, threads, residual_of);
     over_rows(n, threads, [&](std::size_t begin, std::size_t end) {
         AlignedArray<float> residual(d);
         EncodeScratch scratch;
         const auto put = [](const Factors& f, float* out) { out[0] = f.add, out[1] = f.rescale, out[2] = f.shift; };
         for (std::size_t i = begin; i < end; ++i) {
-            const float* centroid = c + list[i] * d;
-            subtract(i, residual.data());
+            residual_of(i, residual.data());
             if (!found.empty()) scratch.found = found.data() + i * codec.search_bytes();
-            const EncodedVector e = codec.encode(residual.data(), {centroid, mu, metric}, scratch, symbol_out + i * symbol_bytes, extra_out + i * extra_bytes);
+            const EncodedVector e = codec.encode(residual.data(), origin_of(i), scratch, symbol_out + i * symbol_bytes, extra_out + i * extra_bytes);
             put(e.first, first_out + 3 * i);
             put(e.full, full_out + 3 * i);
             spread_out[2 * i] = e.first_spread;
@@ -161,6 +150,36 @@ py::dict encode(const Codec& codec, const Array<float>& transformed, const Array
     out["full"] = full;
     out["spreads"] = spreads;
     return out;
+}
+
+// transformed: (n, dim), without the mean; assign: list of each row; centroids: (lists, dim), without the mean.
+py::dict encode(const Codec& codec, const Array<float>& transformed, const Array<std::uint32_t>& assign, const Array<float>& centroids,
+                const Array<float>& mean, const std::string& metric_name, std::size_t threads) {
+    const std::size_t d = codec.shape().dim;
+    require(transformed.ndim() == 2 && columns_of(transformed) == d && centroids.ndim() == 2 && columns_of(centroids) == d, "encode: wrong shape");
+    require(assign.ndim() == 1 && rows_of(assign) == rows_of(transformed) && mean.ndim() == 1 && rows_of(mean) == d, "encode: wrong shape");
+    const std::size_t n = rows_of(transformed), lists = rows_of(centroids);
+    for (std::size_t i = 0; i < n; ++i) require(assign.data()[i] < lists, "encode: list out of range");
+    const Metric metric = metric_from(metric_name);
+    const float *x = transformed.data(), *c = centroids.data(), *mu = mean.data();
+    const std::uint32_t* list = assign.data();
+    const auto residual_of = [=](std::size_t i, float* residual) {
+        for (std::size_t j = 0; j < d; ++j) residual[j] = x[i * d + j] - c[list[i] * d + j];
+    };
+    return encode_all(codec, n, threads, residual_of, [=](std::size_t i) { return Origin{c + list[i] * d, mu, metric}; });
+}
+
+// Vectors as they come, (n, transform.dim()), each in one go: transformed, less the transformed mean, encoded for l2 about the origin.
+py::dict compress(const Codec& codec, const Transform& transform, const Array<float>& x, const Array<float>& mean, std::size_t threads) {
+    const std::size_t d = codec.shape().dim, in = transform.dim();
+    require(transform.padded() == d && x.ndim() == 2 && columns_of(x) == in && mean.ndim() == 1 && rows_of(mean) == d, "compress: wrong shape");
+    const float *rows = x.data(), *mu = mean.data();
+    const std::vector<float> origin(d);
+    const auto residual_of = [&transform, rows, mu, d, in](std::size_t i, float* residual) {
+        transform.apply(rows + i * in, residual);
+        for (std::size_t j = 0; j < d; ++j) residual[j] -= mu[j];
+    };
+    return encode_all(codec, rows_of(x), threads, residual_of, [&](std::size_t) { return Origin{origin.data(), mu, Metric::kL2}; });
 }
 
 void check_codes(const Codec& codec, const Array<std::uint8_t>& symbols, const Array<std::uint8_t>& extra) {
@@ -255,6 +274,7 @@ void register_quantize(py::module_& m) {
         .def_property_readonly("shifted", [](const Codec& c) { return c.shape().shifted; })
         .def("encode", &encode, py::arg("transformed"), py::arg("assign"), py::arg("centroids"), py::arg("mean"), py::arg("metric"),
              py::arg("threads") = 1)
+        .def("compress", &compress, py::arg("transform"), py::arg("x"), py::arg("mean"), py::arg("threads") = 1)
         .def("unpack", &unpack_levels, py::arg("symbols"), py::arg("extra"))
         .def("decode", &decode, py::arg("symbols"), py::arg("extra"));
     py::class_<RabitqCodec, Codec>(m, "RabitqCodec").def(py::init([](std::size_t dim, int bits) {

@@ -14,6 +14,7 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kFlushSize = 256;  // survivors held back before they are looked at, so that their rows can arrive
+constexpr std::size_t kRankSample = 32;
 constexpr std::size_t kPrimeBlocks = 256;  // whose bounds are kept at the start of a query: 32 KB
 constexpr float kRounding = 1e-6f;      // of estimates, relative to the squares and products they are made of
 constexpr std::size_t kRefineBatch = 4;   // rows scored at once: enough to share the loads of the query, few enough to keep the threshold fresh
@@ -50,6 +51,23 @@ std::uint32_t live_lanes(const std::uint32_t* slots, std::size_t count, const st
     std::uint32_t mask = 0;
     for (std::size_t v = 0; v < std::min(count, kBlock); ++v) mask |= static_cast<std::uint32_t>(filter_bit(filter, slots[v])) << v;
     return mask;
+}
+
+// The least of 32 values, eight side by side.
+float least_of_block(const float* values) {
+    float lanes[8];
+    for (std::size_t k = 0; k < 8; ++k) lanes[k] = values[k];
+    for (std::size_t j = 8; j < kBlock; j += 8)
+        for (std::size_t k = 0; k < 8; ++k) lanes[k] = values[j + k] < lanes[k] ? values[j + k] : lanes[k];
+    return *std::min_element(lanes, lanes + 8);
+}
+
+// A value below which about `rank` of n lie, by the same share of a sample.
+float about_rank(const float* values, std::size_t n, std::size_t rank) {
+    float sample[kRankSample];
+    for (std::size_t i = 0; i < kRankSample; ++i) sample[i] = values[i * n / kRankSample];
+    std::sort(sample, sample + kRankSample);
+    return sample[rank * kRankSample / n];
 }
 
 }  // namespace
@@ -301,15 +319,15 @@ void IvfScan::survives(const std::uint8_t* block, unsigned lane, float bound, Wo
 // with the least are looked at, and of the others only what those do not exclude. Returns how many vectors that were.
 std::size_t IvfScan::prime(std::uint32_t list, const ListTerms& terms, const IvfQuery& options, Workspace& w) const {
     const std::size_t size = std::min<std::size_t>(arrays_.list_size[list], kPrimeBlocks * kBlock), blocks = (size + kBlock - 1) / kBlock;
-    const std::size_t wanted = 4 * options.k + kBlock;
+    const std::size_t wanted = 2 * options.k + kBlock;
     if (blocks < 2 * wanted) return 0;
     const KernelTable& kernel = kernels();
     const SymbolBound b(terms, *w.query);
     const std::uint8_t* first = arrays_.blocks + arrays_.list_block[list] * block_bytes_;
     constexpr float kNone = std::numeric_limits<float>::infinity();
     w.bounds.resize(blocks * kBlock);
-    w.least.resize(2 * blocks);
-    float *least = w.least.data(), *sorted = least + blocks;
+    w.least.resize(blocks);
+    float* least = w.least.data();
     w.counters.scanned += size;
     for (std::size_t i = 0; i < blocks; ++i) {
         const std::uint8_t* block = first + i * block_bytes_;
@@ -318,10 +336,9 @@ std::size_t IvfScan::prime(std::uint32_t list, const ListTerms& terms, const Ivf
         float* bounds = w.bounds.data() + i * kBlock;
         kernel.fastscan_bound(layout_.codes(block), w.query->lut(), layout_.symbols, f.add, f.rescale, b.scale, b.offset, kNone, bounds);
         for (std::uint32_t dead = ~live; dead != 0; dead &= dead - 1) bounds[lowest_bit64(dead)] = kNone;
-        sorted[i] = least[i] = bounds[kernel.argmin_f32(bounds, kBlock)];
+        least[i] = least_of_block(bounds);
     }
-    std::nth_element(sorted, sorted + wanted, sorted + blocks);
-    const float few = sorted[wanted];
+    const float few = about_rank(least, blocks, wanted);
     std::uint32_t lanes[kBlock];
     const auto visit = [&](float limit, float at_least) {
         for (std::size_t i = 0; i < blocks; ++i) {

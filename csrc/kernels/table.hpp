@@ -60,6 +60,9 @@ using FastscanAtLeastKernel = std::uint32_t (*)(const std::uint8_t* codes, const
 // [-127, 127], exact in int32. chunks = number of 64-dim chunks.
 using PlanesKernel = std::int32_t (*)(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks);
 
+// Packs `chunks` times 64 values, each below 2^bits, into that layout.
+using PackPlanesKernel = void (*)(int bits, const std::uint8_t* values, std::size_t chunks, std::uint8_t* code);
+
 // sum_b 2^b * popcount(code & query_plane_b) for `bits` query planes of `words` 64-bit words each, one row-major 1-bit code.
 using BitPlanesKernel = std::uint32_t (*)(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words);
 
@@ -144,6 +147,7 @@ using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, floa
     X(fastscan_halves, FastscanHalvesKernel)  \
     X(fastscan_at_least, FastscanAtLeastKernel) \
     X(dot_planes, PlanesKernel)               \
+    X(pack_planes, PackPlanesKernel)          \
     X(popcount_planes, BitPlanesKernel)       \
     X(hamming, HammingKernel)                 \
     X(fht_f32, FhtKernel)                     \

@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/table.hpp"
+
 namespace vsearch {
 
 constexpr std::size_t kChunk = 64;
@@ -55,40 +57,14 @@ inline std::uint64_t spread_bits(std::uint8_t bits) {
     return (chosen + byte_mask(7)) >> 7 & byte_mask(1);
 }
 
-// One plane of a chunk of 64 values.
-template <int kWidth>
-inline void pack_plane(const std::uint8_t* values, int shift, std::uint8_t* plane) {
-    if constexpr (kWidth == 1) {
-        for (std::size_t i = 0; i < 8; ++i) plane[i] = gather_bits(load8(values + 8 * i) >> shift);
-    } else {
-        constexpr std::size_t kStride = 8 * kWidth;  // bytes of the plane = distance between the dims of a byte
-        for (std::size_t i = 0; i < kStride; i += 8) {
-            std::uint64_t word = 0;
-            for (std::size_t r = 0; r < kChunk / kStride; ++r) word |= (load8(values + r * kStride + i) >> shift & byte_mask(kWidth)) << (r * kWidth);
-            store8(plane + i, word);
-        }
-    }
-}
-
-inline void pack_chunk(const std::uint8_t* values, int bits, std::uint8_t* chunk) {
-    for_each_plane(bits, [&](int width, int shift, std::size_t offset) {
-        if (width == 4)
-            pack_plane<4>(values, shift, chunk + offset);
-        else if (width == 2)
-            pack_plane<2>(values, shift, chunk + offset);
-        else
-            pack_plane<1>(values, shift, chunk + offset);
-    });
-}
-
 // Packs `dim` values (each < 2^bits); dims beyond `dim` in the last chunk become 0.
 inline void pack_planes(const std::uint8_t* values, std::size_t dim, int bits, std::uint8_t* code) {
-    const std::size_t chunk_bytes = 8 * static_cast<std::size_t>(bits), whole = dim / kChunk;
-    for (std::size_t c = 0; c < whole; ++c) pack_chunk(values + c * kChunk, bits, code + c * chunk_bytes);
+    const std::size_t whole = dim / kChunk;
+    kernels().pack_planes(bits, values, whole, code);
     if (dim % kChunk == 0) return;
     std::uint8_t last[kChunk] = {};
     std::memcpy(last, values + whole * kChunk, dim % kChunk);
-    pack_chunk(last, bits, code + whole * chunk_bytes);
+    kernels().pack_planes(bits, last, 1, code + whole * 8 * static_cast<std::size_t>(bits));
 }
 
 inline void unpack_planes(const std::uint8_t* code, std::size_t dim, int bits, std::uint8_t* values) {

@@ -61,13 +61,16 @@ void Rotation::transform(std::size_t round, float* x) const {
     scale(part, span_, 1.0f / std::sqrt(static_cast<float>(span_)));
 }
 
+// The four Kac steps double lengths twice: (1/sqrt 2)^4 is taken off first, with the copy, which as a power of two changes no digit.
 void Rotation::apply(const float* x, float* out) const {
-    std::memcpy(out, x, dim_ * sizeof(float));
+    if (span_ == padded_)
+        std::memcpy(out, x, dim_ * sizeof(float));
+    else
+        for (std::size_t j = 0; j < dim_; ++j) out[j] = 0.25f * x[j];
     std::memset(out + dim_, 0, (padded_ - dim_) * sizeof(float));
     const float factor = 1.0f / std::sqrt(static_cast<float>(span_));
     for (std::size_t round = 0, count = rounds(dim_); round < count; ++round)
         kernels().rotate_round(out, padded_, round % 2 == 0 ? 0 : padded_ - span_, span_, flips_.data() + round * padded_, factor);
-    if (span_ != padded_) scale(out, padded_, 0.25f);  // (1/sqrt 2)^4: the four Kac steps, normalised at once
 }
 
 void Rotation::apply_inverse(const float* y, float* out) const {

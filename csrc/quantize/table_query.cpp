@@ -54,13 +54,15 @@ void TableQuery::prepare(const float* q) {
     const Codebooks& books = codec_.books();
     const KernelTable& kernel = kernels();
     const std::size_t dim = codec_.shape().dim;
+    const bool same = books.count == 16 && codec_.model().symbol_scale == 1.0f;  // symbols are codes
     for (std::size_t j = 0; j < dim; ++j) negative_[j] = -q[j];  // the kernel subtracts
     for (std::size_t s = 0; s < books.splits(); ++s) {
         const float* part = negative_.data() + books.start[s];
         const TableCodec::Columns &whole = codec_.columns(s), &group = codec_.group_columns(s);
         kernel.scores_f32(part, 0, 1, books.length(s), whole.table.data(), whole.bias.data(), whole.count, tables_.data() + books.first[s] * books.count);
-        kernel.scores_f32(part, 0, 1, books.length(s), group.table.data(), group.bias.data(), group.count, symbols_.data() + books.first[s] * 16);
+        if (!same) kernel.scores_f32(part, 0, 1, books.length(s), group.table.data(), group.bias.data(), group.count, symbols_.data() + books.first[s] * 16);
     }
+    if (same) std::copy(tables_.data(), tables_.data() + books.books() * 16, symbols_.data());
     const TableModel& model = codec_.model();
     double dropped = 0;  // variance of what the symbols of a correction leave out
     if (codec_.corrections() == 1) {

@@ -14,6 +14,7 @@ import numpy as np
 
 from vsearch.kernels.numba_base import L2, Float, Int, array, frozen, jit, jit_part, metric_code, over_ranges, require
 from vsearch.kernels.numba_distance import dot
+from vsearch.kernels.numba_transform import Transform
 
 NO_CODEC, RABITQ, LEVELS, TABLE = range(4)
 LANES = 16  # partial sums of a float sum whose order every unit keeps
@@ -267,6 +268,14 @@ class Codec(ABC):
 
         over_ranges(n, threads, ROWS_PER_TASK, piece)
         return out
+
+    def compress(self, transform: Transform, x: np.ndarray, mean: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+        """Codes and factors for l2 of vectors (n, transform.dim), transformed, relative to the transformed mean."""
+        rows, mean = transform.apply(x, threads), array(mean, np.float32)
+        require(transform.padded == self.dim and mean.shape == (self.dim,), "compress: wrong shape")
+        rows -= mean
+        lists, origin = np.zeros(len(rows), dtype=np.uint32), np.zeros((1, self.dim), dtype=np.float32)
+        return self.encode(rows, lists, origin, mean, "l2", threads)
 
     def unpack(self, symbols: np.ndarray, extra: np.ndarray) -> np.ndarray:
         """The index of every coordinate's level, one byte each."""

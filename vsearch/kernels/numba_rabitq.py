@@ -47,7 +47,7 @@ PLAIN_QUERY_BITS = 5  # codes of more bits see the query in two int8 halves
 
 ONE, TWO = np.float32(1), np.float32(2)
 LOW_CLIP, HIGH_CLIP, HIGH_PEAK = np.float32(0.85), np.float32(1.1), np.float32(1.02)
-QUARTER, UNIT_16, MOST_16 = np.float32(0.25), np.float32(65536), np.float32(65535)
+UNIT_16, MOST_16 = np.float32(65536), np.float32(65535)
 FINE, HUNDRED_TWENTY = np.float32(32000), np.float32(120)
 LARGEST_7, LARGEST_14, HIGH_UNIT = np.float32(127), np.float32(127 * 128), np.float32(128)
 
@@ -71,25 +71,13 @@ def _try_clip(small: np.ndarray, scale: Int, shift: Int, top: Int, total: Float)
 
 
 @jit_part
-def _magnitudes(small: np.ndarray) -> tuple[Int, Int]:
-    """(sum |a|, sum of 256ths of squares), in integers."""
-    total: Int = 0
-    squares: Int = 0
-    for a in small:
-        total += abs(np.int64(a))
-        squares += np.int64(a) * np.int64(a) >> 8
-    return total, squares
-
-
-@jit_part
 def _best_scale(small: np.ndarray, bits: Int, peak: Float, total: Float) -> tuple[Int, Int]:
     """(scale, shift) of the grid whose nearest point has the largest cosine with magnitudes of 15 bits.
 
-    Clips over the whole range, some more between the neighbours of the best, then steps to the scale that fits the best
-    code itself: where y is the best so far, a is nearest to (<a, y> / |y|^2) y, and three more scales about it.
+    Of these `total` is the sum and `peak` the largest over the root mean square. Clips over the whole range, then some
+    more between the neighbours of the best.
     """
-    few = bits <= FEW_BITS
-    coarse, fine, refits = (8, 4, 1) if few else (16, 8, 2)
+    coarse, fine = (8, 4) if bits <= FEW_BITS else (16, 8)
     unit = np.float32(1 << bits) / TWO * peak / PEAK * UNIT_16  # over a clip, its scale times 2^16
     low = LOW_CLIP * min(GAUSSIAN_CLIP[bits], peak)
     high = max(HIGH_PEAK * peak, HIGH_CLIP * GAUSSIAN_CLIP[bits])
@@ -99,25 +87,16 @@ def _best_scale(small: np.ndarray, bits: Int, peak: Float, total: Float) -> tupl
     best: Int = 0
     best_clip, best_product, best_norm2 = ONE, 0.0, 1.0
     first, last, steps = low, high, coarse
-    for turn in range(2 + refits):
-        before = best_clip
-        if turn >= 2:
-            first = unit / np.float32(best_norm2 / best_product * 65536.0)
-            last, steps = QUARTER * (first - best_clip), 4
+    for _ in range(2):
         for i in range(steps):
             clip = first + (last - first) * np.float32(i) / np.float32(steps - 1)
-            if turn >= 2:
-                clip = first if i == 0 else first + last if i == 1 else first - np.float32(i - 1) * last
             scale = np.int64(min(unit / clip * np.float32(1 << shift), MOST_16))
             product, norm2 = _try_clip(small, scale, shift, top, total)
             if product * product * best_norm2 > best_product * best_product * norm2:
                 best, best_clip, best_product, best_norm2 = scale, clip, product, norm2
-        if turn == 0:
-            step = (high - low) / np.float32(coarse - 1)
-            inner = TWO * step / np.float32(fine + 1)
-            first, last, steps = max(best_clip - step + inner, HALF * low), best_clip + step - inner, fine
-        if turn >= 2 and best_clip == before:
-            break
+        step = (high - low) / np.float32(coarse - 1)
+        inner = TWO * step / np.float32(fine + 1)
+        first, last, steps = max(best_clip - step + inner, HALF * low), best_clip + step - inner, fine
     return best, shift
 
 
@@ -125,21 +104,24 @@ def _best_scale(small: np.ndarray, bits: Int, peak: Float, total: Float) -> tupl
 def _choose_rows(residuals: np.ndarray, bits: Int, codes: np.ndarray) -> None:
     """The unsigned codes u of every residual: distances from the sign boundary, mirrored below it."""
     dim, half = residuals.shape[1], 1 << (bits - 1)
-    small, lanes = np.empty(dim, dtype=np.int16), np.empty(LANES, dtype=np.float32)
+    small, wide = np.empty(dim, dtype=np.int16), np.float32(dim)
+    squares, sizes = np.empty(LANES, dtype=np.float32), np.empty(LANES, dtype=np.float32)
     for i in range(len(residuals)):
         o, peak, scale, shift = residuals[i], ZERO, 0, 0
         for j in range(LANES):
-            lanes[j] = ZERO
+            squares[j] = sizes[j] = ZERO
         for j in range(dim):
-            lanes[j % LANES] += o[j] * o[j]
+            squares[j % LANES] += o[j] * o[j]
+            sizes[j % LANES] += abs(o[j])
             peak = max(peak, abs(o[j]))
         for j in range(dim):
             small[j] = 0
-        if bits > 1 and 0 < fold(lanes) < np.inf:
+        norm2 = fold(squares)
+        if bits > 1 and 0 < norm2 < np.inf:
             to_16_bits(o, PEAK / peak, small)
-            total, squares = _magnitudes(small)
-            deviation = np.float32(np.sqrt(256.0 * np.float64(squares) / np.float64(dim)))
-            scale, shift = _best_scale(small, bits, PEAK / deviation, np.float64(total))
+            over_mean = min(max(peak / np.sqrt(norm2 / wide), ONE), np.sqrt(wide))
+            total = np.float64(fold(sizes)) * np.float64(PEAK / peak)
+            scale, shift = _best_scale(small, bits, over_mean, total)
         for j in range(dim):
             level = _grid_level(small[j], scale, shift, half - 1)
             codes[i, j] = half + level if o[j] > ZERO else half - 1 - level

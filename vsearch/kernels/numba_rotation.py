@@ -53,8 +53,9 @@ def _kac_step(x: np.ndarray) -> None:
 def rotate(x: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarray) -> None:
     """One vector, x (dim,) to out (padded,). `flips` holds a row of 1 and -1 for each round."""
     padded = len(out)
+    unit = ONE if span == padded else QUARTER  # four Kac steps make it four times as long
     for j in range(len(x)):
-        out[j] = x[j]
+        out[j] = unit * x[j]
     for j in range(len(x), padded):
         out[j] = 0
     for turn in range(len(flips)):
@@ -63,9 +64,6 @@ def rotate(x: np.ndarray, flips: np.ndarray, span: Int, out: np.ndarray) -> None
         _transform(out, span, turn)
         if span != padded:
             _kac_step(out)
-    if span != padded:
-        for j in range(padded):
-            out[j] *= QUARTER
 
 
 @jit

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vsearch._threads import resolve_threads
-from vsearch._validate import MAX_DIM, check_choice, check_float, check_int, check_lengths, check_queries, check_vectors
+from vsearch._validate import (
+    MAX_DIM,
+    check_choice,
+    check_codable,
+    check_float,
+    check_int,
+    check_lengths,
+    check_queries,
+    check_vectors,
+)
 from vsearch.errors import DimensionError, DTypeError, NotFittedError, ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.codes import ADD, RESCALE, SHIFT, Codes, CompactFactors, Encoded
@@ -245,15 +254,27 @@ class Quantizer(ABC):
             Before `fit`, or if X are no finite vectors of its dimension, or one is longer than 1e18.
         """
         self._check_fitted()
-        X, threads = check_lengths("X", check_vectors("X", X, self.dim)), resolve_threads(threads)
-        transformed = self.apply(X, threads) - self.transformed_mean
-        origin = np.zeros((1, self.transform.padded), dtype=np.float32)
-        lists = np.zeros(len(X), dtype=np.uint32)
-        encoded = self.encode_residuals(transformed, lists, origin, self.transformed_mean, "l2", threads)
+        X, threads = check_codable("X", X, self.transform.dim), resolve_threads(threads)
+        encoded, norms = self._about_mean(X, threads)
         compact = self.compact("l2")
         compact = compact.widened(encoded) or compact
-        compact.learn(encoded, np.sqrt(np.einsum("ij,ij->i", transformed, transformed)))
+        compact.learn(encoded, norms)
         return Codes(encoded.symbols, encoded.extra, compact.store(encoded.full), compact)
+
+    def _about_mean(self, X: np.ndarray, threads: int) -> tuple[Encoded, np.ndarray]:
+        """Codes of the rows of X relative to the mean, and the lengths of what they code.
+
+        Vectors behind a fast rotation go through it and the codec one by one, without leaving the cache between; a
+        matrix is faster with many.
+        """
+        mean = self.transformed_mean
+        if "rotation" in self.arrays:
+            encoded = Encoded(**self.codec.compress(self.transform, X, mean, threads))
+            return encoded, np.sqrt(encoded.first[:, 0])  # about the origin `add` is the squared length
+        transformed = self.apply(X, threads) - mean
+        origin, lists = np.zeros((1, len(mean)), dtype=np.float32), np.zeros(len(X), dtype=np.uint32)
+        encoded = self.encode_residuals(transformed, lists, origin, mean, "l2", threads)
+        return encoded, np.sqrt(np.einsum("ij,ij->i", transformed, transformed))
 
     def compact(self, metric: str, mean_norm2: float = 0.0) -> CompactFactors:
         """Empty compact factors for `metric`; `mean_norm2` is the squared length of the mean of unit vectors."""

@@ -16,6 +16,8 @@ ADD, RESCALE, SHIFT = 1, 2, 4
 STEPS = 65535
 SLACK = 0.25
 """Of the range of factors seen first, left free on either side for those that come later."""
+QUARTILES_OF = 4096
+"""Most factors that their quartiles are taken of."""
 EVEN = 24.0
 """Most that the range may be of the middle half's for equal steps over it."""
 LARGEST = 60000.0
@@ -115,7 +117,7 @@ class CompactFactors:
         low, step = float(self.low[i]), float(self.step[i])
         least, most = float(values.min()), float(values.max())
         if self.count == 0:
-            quarter, middle, three = np.quantile(values, [0.25, 0.5, 0.75])
+            quarter, middle, three = np.quantile(values[:: -(-len(values) // QUARTILES_OF)], [0.25, 0.5, 0.75])
             if most - least <= EVEN * (three - quarter) or most == least:
                 self._even_steps(i, least, most)
             else:

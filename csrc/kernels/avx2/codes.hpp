@@ -3,7 +3,6 @@
 // What bounds the loops (Zen 3: 2 shuffles, 3 vector ALU operations and 2 loads a cycle):
 //   fastscan    vpshufb (latency 1, 2 a cycle) and the additions: about 10 instructions for 8 dims of 32 vectors
 //   dot_planes  vpmaddubsw + vpmaddwd (2 a cycle): about 8 instructions for 64 dims of a 4-bit plane
-//   fht_f32     loads and stores of L1; the three smallest stages stay in a register
 // Floating-point results use separate multiply and add, never FMA, so that all units agree to the last bit.
 #pragma once
 
@@ -200,57 +199,6 @@ void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t 
     }
 }
 
-// Stages 1, 2 and 4 inside one register of 8 consecutive values: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
-inline __m256 fht8(__m256 x) {
-    const __m256 odd = _mm256_setr_ps(0.f, -0.f, 0.f, -0.f, 0.f, -0.f, 0.f, -0.f);
-    const __m256 upper_pair = _mm256_setr_ps(0.f, 0.f, -0.f, -0.f, 0.f, 0.f, -0.f, -0.f);
-    const __m256 upper_half = _mm256_setr_ps(0.f, 0.f, 0.f, 0.f, -0.f, -0.f, -0.f, -0.f);
-    x = _mm256_add_ps(_mm256_permute_ps(x, 0xb1), _mm256_xor_ps(x, odd));
-    x = _mm256_add_ps(_mm256_permute_ps(x, 0x4e), _mm256_xor_ps(x, upper_pair));
-    return _mm256_add_ps(_mm256_permute2f128_ps(x, x, 0x01), _mm256_xor_ps(x, upper_half));
-}
-
-inline void fht_small(float* x, std::size_t n) {
-    for (std::size_t half = 1; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; ++j) {
-                const float a = x[j], b = x[j + half];
-                x[j] = a + b;
-                x[j + half] = a - b;
-            }
-        }
-    }
-}
-
-void fht_f32(float* x, std::size_t n) {
-    if (n < 8) return fht_small(x, n);
-    for (std::size_t i = 0; i < n; i += 8) _mm256_storeu_ps(x + i, fht8(_mm256_loadu_ps(x + i)));
-    std::size_t half = 8;
-    for (; 4 * half <= n; half *= 4) {  // two stages in one pass over memory
-        for (std::size_t start = 0; start < n; start += 4 * half) {
-            for (std::size_t j = start; j < start + half; j += 8) {
-                const __m256 a = _mm256_loadu_ps(x + j), b = _mm256_loadu_ps(x + j + half);
-                const __m256 c = _mm256_loadu_ps(x + j + 2 * half), d = _mm256_loadu_ps(x + j + 3 * half);
-                const __m256 ab = _mm256_add_ps(a, b), a_b = _mm256_sub_ps(a, b);
-                const __m256 cd = _mm256_add_ps(c, d), c_d = _mm256_sub_ps(c, d);
-                _mm256_storeu_ps(x + j, _mm256_add_ps(ab, cd));
-                _mm256_storeu_ps(x + j + half, _mm256_add_ps(a_b, c_d));
-                _mm256_storeu_ps(x + j + 2 * half, _mm256_sub_ps(ab, cd));
-                _mm256_storeu_ps(x + j + 3 * half, _mm256_sub_ps(a_b, c_d));
-            }
-        }
-    }
-    for (; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; j += 8) {
-                const __m256 a = _mm256_loadu_ps(x + j), b = _mm256_loadu_ps(x + j + half);
-                _mm256_storeu_ps(x + j, _mm256_add_ps(a, b));
-                _mm256_storeu_ps(x + j + half, _mm256_sub_ps(a, b));
-            }
-        }
-    }
-}
-
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     const __m256 bit0 = _mm256_castsi256_ps(_mm256_setr_epi32(0, -1, 0, -1, 0, -1, 0, -1));
     const __m256 bit1 = _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1));
@@ -302,7 +250,6 @@ inline void install_codes(KernelTable& table) {
     table.dot_planes = dot_planes;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
-    table.fht_f32 = fht_f32;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -34,6 +34,20 @@ inline std::int64_t sum_exact(__m256i lanes) {
     return sum;
 }
 
+// Pairs of lanes, none negative, in 64 bits.
+inline __m256i widened(__m256i lanes) {
+    return _mm256_add_epi64(_mm256_srli_epi64(lanes, 32), _mm256_and_si256(lanes, _mm256_set1_epi64x(0xffffffff)));
+}
+
+// Adds the lanes of two registers, none of them negative, to two sums.
+inline void add_exact(__m256i a, __m256i b, std::int64_t* sums) {
+    const __m256i wide_a = widened(a), wide_b = widened(b);
+    const __m256i both = _mm256_add_epi64(_mm256_unpacklo_epi64(wide_a, wide_b), _mm256_unpackhi_epi64(wide_a, wide_b));
+    const __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    __m128i* to = reinterpret_cast<__m128i*>(sums);
+    _mm_storeu_si128(to, _mm_add_epi64(_mm_loadu_si128(to), pair));
+}
+
 inline __m256 sign_bit() { return _mm256_set1_ps(-0.0f); }
 inline __m256 positive(__m256 x) { return _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ); }
 inline __m256 with_sign(__m256 c, __m256 is_positive) { return _mm256_xor_ps(c, _mm256_andnot_ps(is_positive, sign_bit())); }
@@ -42,6 +56,7 @@ void sign_moments(const float* x, const float* c, const float* mean, std::size_t
     __m256 norm2[2], absolute[2], sign_center[2], center[2], peak = _mm256_setzero_ps();
     for (int h = 0; h < 2; ++h) norm2[h] = absolute[h] = sign_center[h] = center[h] = _mm256_setzero_ps();
     for (std::size_t j = 0; j < d; j += 16) {
+        VSEARCH_UNROLL
         for (std::size_t h = 0; h < 2; ++h) {
             const __m256 value = _mm256_loadu_ps(x + j + 8 * h), middle = _mm256_loadu_ps(c + j + 8 * h);
             const __m256 magnitude = _mm256_andnot_ps(sign_bit(), value), is_positive = positive(value);
@@ -80,23 +95,34 @@ inline __m256i grid_levels(__m256i magnitude, __m256i scale, __m128i shift, __m2
     return _mm256_min_epi16(_mm256_srl_epi16(_mm256_mulhi_epu16(magnitude, scale), shift), top);
 }
 
+struct GridSums {
+    __m256i scale, dot, norm;
+
+    explicit GridSums(std::uint16_t s) : scale(_mm256_set1_epi16(static_cast<short>(s))), dot(_mm256_setzero_si256()), norm(dot) {}
+    void add(__m256i magnitude, __m128i shift, __m256i top) {
+        const __m256i level = grid_levels(magnitude, scale, shift, top);
+        dot = _mm256_add_epi32(dot, _mm256_madd_epi16(magnitude, level));
+        norm = _mm256_add_epi32(norm, _mm256_madd_epi16(level, _mm256_add_epi16(level, _mm256_set1_epi16(1))));
+    }
+};
+
+// Two scales at a time: with four, GCC 12 keeps sums on the stack.
 void grid_scores(const std::int16_t* a, std::size_t d, const std::uint16_t* scales, int shift, int top, std::int64_t* dots, std::int64_t* norms) {
     const __m128i down = _mm_cvtsi32_si128(shift);
-    const __m256i top16 = _mm256_set1_epi16(static_cast<short>(top)), one = _mm256_set1_epi16(1);
-    __m256i scale[4];
-    for (int i = 0; i < 4; ++i) scale[i] = _mm256_set1_epi16(static_cast<short>(scales[i])), dots[i] = norms[i] = 0;
+    const __m256i top16 = _mm256_set1_epi16(static_cast<short>(top));
+    for (int i = 0; i < 4; ++i) dots[i] = norms[i] = 0;
     for (std::size_t begin = 0; begin < d; begin += kExact) {
-        __m256i dot[4], norm[4];
-        for (int i = 0; i < 4; ++i) dot[i] = norm[i] = _mm256_setzero_si256();
-        for (std::size_t j = begin; j < d && j < begin + kExact; j += 16) {
-            const __m256i magnitude = _mm256_abs_epi16(load256(a + j));
-            for (int i = 0; i < 4; ++i) {
-                const __m256i level = grid_levels(magnitude, scale[i], down, top16);
-                dot[i] = _mm256_add_epi32(dot[i], _mm256_madd_epi16(magnitude, level));
-                norm[i] = _mm256_add_epi32(norm[i], _mm256_madd_epi16(level, _mm256_add_epi16(level, one)));
+        const std::size_t end = begin + kExact < d ? begin + kExact : d;
+        for (int i = 0; i < 4; i += 2) {
+            GridSums first(scales[i]), second(scales[i + 1]);
+            for (std::size_t j = begin; j < end; j += 16) {
+                const __m256i magnitude = _mm256_abs_epi16(load256(a + j));
+                first.add(magnitude, down, top16);
+                second.add(magnitude, down, top16);
             }
+            add_exact(first.dot, second.dot, dots + i);
+            add_exact(first.norm, second.norm, norms + i);
         }
-        for (int i = 0; i < 4; ++i) dots[i] += sum_exact(dot[i]), norms[i] += sum_exact(norm[i]);
     }
 }
 
@@ -117,6 +143,7 @@ void grid_codes(const float* x, const float* c, const std::int16_t* a, std::size
         const __m256i level = grid_levels(_mm256_abs_epi16(load256(a + j)), scale16, down, top16);
         const __m128i part[2] = {_mm256_castsi256_si128(level), _mm256_extracti128_si256(level, 1)};
         __m256i is_positive[2];
+        VSEARCH_UNROLL
         for (std::size_t h = 0; h < 2; ++h) {
             const __m256 value = _mm256_loadu_ps(x + j + 8 * h), mask = positive(value);
             const __m256 y = _mm256_add_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(part[h])), half);
@@ -131,86 +158,44 @@ void grid_codes(const float* x, const float* c, const std::int16_t* a, std::size
     out[1] = fold16(centers);
 }
 
-// kStages stages of the Hadamard transform in one pass over memory; the smallest butterflies are `half` apart.
-template <int kStages, bool kScaled>
-inline void fht_pass(float* x, std::size_t n, std::size_t half, float scale) {
-    constexpr std::size_t kRows = std::size_t{1} << kStages;
-    const __m256 scale8 = _mm256_set1_ps(scale);
-    for (std::size_t start = 0; start < n; start += kRows * half) {
-        for (std::size_t j = start; j < start + half; j += 8) {
-            __m256 row[kRows];
-            VSEARCH_UNROLL
-            for (std::size_t r = 0; r < kRows; ++r) row[r] = _mm256_loadu_ps(x + j + r * half);
-            VSEARCH_UNROLL
-            for (std::size_t stage = 0; stage < kStages; ++stage) {
-                const std::size_t apart = std::size_t{1} << stage;
-                VSEARCH_UNROLL
-                for (std::size_t r = 0; r < kRows; ++r) {
-                    if ((r & apart) != 0) continue;
-                    const __m256 a = row[r], b = row[r + apart];
-                    row[r] = _mm256_add_ps(a, b);
-                    row[r + apart] = _mm256_sub_ps(a, b);
-                }
-            }
-            VSEARCH_UNROLL
-            for (std::size_t r = 0; r < kRows; ++r) _mm256_storeu_ps(x + j + r * half, kScaled ? _mm256_mul_ps(row[r], scale8) : row[r]);
+// Bits shift .. shift + width - 1 of every byte, moved up by `up`.
+inline __m256i bit_field(__m256i bytes, int shift, int width, int up) {
+    const __m256i low = _mm256_and_si256(_mm256_srli_epi16(bytes, shift), _mm256_set1_epi8(static_cast<char>((1 << width) - 1)));
+    return up == 0 ? low : _mm256_slli_epi16(low, up);
+}
+
+template <int kBits>
+void pack_planes_of(const std::uint8_t* values, std::size_t chunks, std::uint8_t* code) {
+    constexpr int kTwos = kBits / 4 * 4, kOnes = kBits / 2 * 2;  // where the planes of 2 bits and of 1 begin
+    for (std::size_t c = 0; c < chunks; ++c, values += 64) {
+        const __m256i low = load256(values), high = load256(values + 32);
+        for (int shift = 0; shift < kTwos; shift += 4, code += 32)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(code), _mm256_or_si256(bit_field(low, shift, 4, 0), bit_field(high, shift, 4, 4)));
+        if constexpr (kOnes > kTwos) {
+            const __m256i pairs = _mm256_or_si256(bit_field(low, kTwos, 2, 0), bit_field(high, kTwos, 2, 4));  // dims i and i + 32
+            const __m128i upper = _mm_slli_epi16(_mm256_extracti128_si256(pairs, 1), 2);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(code), _mm_or_si128(_mm256_castsi256_si128(pairs), upper));
+            code += 16;
+        }
+        if constexpr (kBits > kOnes) {
+            const std::uint32_t words[2] = {static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_slli_epi16(low, 7 - kOnes))),
+                                            static_cast<std::uint32_t>(_mm256_movemask_epi8(_mm256_slli_epi16(high, 7 - kOnes)))};
+            std::memcpy(code, words, sizeof(words));
+            code += 8;
         }
     }
 }
 
-template <bool kScaled>
-inline std::size_t fht_next(float* x, std::size_t n, std::size_t half, float scale) {
-    const std::size_t left = n / half;
-    if (left == 2) return fht_pass<1, kScaled>(x, n, half, scale), 2 * half;
-    if (left == 4 || left == 16) return fht_pass<2, kScaled>(x, n, half, scale), 4 * half;
-    return fht_pass<3, kScaled>(x, n, half, scale), 8 * half;
-}
-
-inline __m256 flipped(const float* x, const std::uint32_t* flips) {
-    return _mm256_xor_ps(_mm256_loadu_ps(x), _mm256_castsi256_ps(load256(flips)));
-}
-
-inline void flip(float* x, std::size_t n, const std::uint32_t* flips) {
-    for (std::size_t j = 0; j < n; j += 8) _mm256_storeu_ps(x + j, flipped(x + j, flips + j));
-}
-
-// Flips and the stages within 32 values.
-inline void flip_and_transform32(float* x, std::size_t n, const std::uint32_t* flips) {
-    for (std::size_t j = 0; j < n; j += 32) {
-        __m256 row[4];
-        for (std::size_t r = 0; r < 4; ++r) row[r] = fht8(flipped(x + j + 8 * r, flips + j + 8 * r));
-        const __m256 ab = _mm256_add_ps(row[0], row[1]), a_b = _mm256_sub_ps(row[0], row[1]);
-        const __m256 cd = _mm256_add_ps(row[2], row[3]), c_d = _mm256_sub_ps(row[2], row[3]);
-        _mm256_storeu_ps(x + j, _mm256_add_ps(ab, cd));
-        _mm256_storeu_ps(x + j + 8, _mm256_add_ps(a_b, c_d));
-        _mm256_storeu_ps(x + j + 16, _mm256_sub_ps(ab, cd));
-        _mm256_storeu_ps(x + j + 24, _mm256_sub_ps(a_b, c_d));
-    }
-}
-
-// Then passes of up to three stages, the last of which scales.
-inline void flip_and_transform(float* x, std::size_t n, const std::uint32_t* flips, float scale) {
-    if (n < 64) {
-        flip(x, n, flips);
-        fht_f32(x, n);
-        for (std::size_t j = 0; j < n; j += 8) _mm256_storeu_ps(x + j, _mm256_mul_ps(_mm256_loadu_ps(x + j), _mm256_set1_ps(scale)));
-        return;
-    }
-    flip_and_transform32(x, n, flips);
-    std::size_t half = 32;
-    while (n / half > 8) half = fht_next<false>(x, n, half, scale);
-    fht_next<true>(x, n, half, scale);
-}
-
-void rotate_round(float* x, std::size_t d, std::size_t offset, std::size_t span, const std::uint32_t* flips, float scale) {
-    flip(x, offset, flips);
-    flip(x + offset + span, d - offset - span, flips + offset + span);
-    flip_and_transform(x + offset, span, flips + offset, scale);
-    if (span == d) return;
-    for (std::size_t j = 0, half = d / 2; j < half; j += 8) {
-        const __m256 a = _mm256_loadu_ps(x + j), b = _mm256_loadu_ps(x + j + half);
-        _mm256_storeu_ps(x + j, _mm256_add_ps(a, b));
-        _mm256_storeu_ps(x + j + half, _mm256_sub_ps(a, b));
+void pack_planes(int bits, const std::uint8_t* values, std::size_t chunks, std::uint8_t* code) {
+    switch (bits) {
+        case 1: return pack_planes_of<1>(values, chunks, code);
+        case 2: return pack_planes_of<2>(values, chunks, code);
+        case 3: return pack_planes_of<3>(values, chunks, code);
+        case 4: return pack_planes_of<4>(values, chunks, code);
+        case 5: return pack_planes_of<5>(values, chunks, code);
+        case 6: return pack_planes_of<6>(values, chunks, code);
+        case 7: return pack_planes_of<7>(values, chunks, code);
+        default: return pack_planes_of<8>(values, chunks, code);
     }
 }
 
@@ -221,7 +206,7 @@ inline void install_encode(KernelTable& table) {
     table.quantize_i16 = quantize_i16;
     table.grid_scores = grid_scores;
     table.grid_codes = grid_codes;
-    table.rotate_round = rotate_round;
+    table.pack_planes = pack_planes;
 }
 
 }  // namespace vsearch::avx2

@@ -57,6 +57,7 @@ void bin_scores(const float* x, const float* w, std::size_t d, float scale, floa
     const __m256 scale8 = _mm256_set1_ps(scale), offset8 = _mm256_set1_ps(offset), last8 = _mm256_set1_ps(last);
     __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, norms[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (std::size_t j = 0; j < d; j += 16) {
+        VSEARCH_UNROLL
         for (std::size_t h = 0; h < 2; ++h) {
             const __m256 at = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(x + j + 8 * h), scale8), offset8);
             const __m256 clamped = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()), last8);
@@ -215,6 +216,7 @@ template <class Lookup>
 inline float dot_by(const std::uint8_t* codes, const float* q, std::size_t d, Lookup look_up) {
     __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (std::size_t j = 0; j < d; j += 16) {
+        VSEARCH_UNROLL
         for (std::size_t h = 0; h < 2; ++h) {
             const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + j + 8 * h)));
             dots[h] = _mm256_add_ps(dots[h], _mm256_mul_ps(look_up(u), _mm256_loadu_ps(q + j + 8 * h)));

@@ -4,6 +4,7 @@
 #include "kernels/avx2/distance.hpp"
 #include "kernels/avx2/encode.hpp"
 #include "kernels/avx2/levels.hpp"
+#include "kernels/avx2/rotate.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
@@ -12,6 +13,7 @@ void install_avx2(KernelTable& table) {
     avx2::install_distance(table);
     avx2::install_codes(table);
     avx2::install_encode(table);
+    avx2::install_rotate(table);
     avx2::install_levels(table);
     avx2::install_centroids(table);
 }

@@ -82,6 +82,37 @@ std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* q
     return sum;
 }
 
+// Eight values at a time, a byte each.
+std::uint64_t eight_values(const std::uint8_t* values, int shift, int width) {
+    std::uint64_t word;
+    std::memcpy(&word, values, sizeof(word));
+    return word >> shift & 0x0101010101010101ull * ((1u << width) - 1u);
+}
+
+void pack_plane(int width, const std::uint8_t* values, int shift, std::uint8_t* plane) {
+    const std::size_t stride = static_cast<std::size_t>(8 * width);  // bytes of the plane, and between the values of a byte
+    for (std::size_t i = 0; i < stride; i += width == 1 ? 1 : 8) {
+        if (width == 1) {
+            plane[i] = static_cast<std::uint8_t>(eight_values(values + 8 * i, shift, 1) * 0x0102040810204080ull >> 56);
+            continue;
+        }
+        std::uint64_t word = 0;
+        for (std::size_t r = 0; r < 64 / stride; ++r) word |= eight_values(values + r * stride + i, shift, width) << (r * static_cast<std::size_t>(width));
+        std::memcpy(plane + i, &word, sizeof(word));
+    }
+}
+
+void pack_planes(int bits, const std::uint8_t* values, std::size_t chunks, std::uint8_t* code) {
+    for (std::size_t c = 0; c < chunks; ++c, values += 64) {
+        for (int shift = 0; shift < bits;) {
+            const int width = bits - shift >= 4 ? 4 : bits - shift >= 2 ? 2 : 1;
+            pack_plane(width, values, shift, code);
+            code += 8 * width;
+            shift += width;
+        }
+    }
+}
+
 std::uint32_t popcount64(std::uint64_t x) {
     x = x - ((x >> 1) & 0x5555555555555555ull);
     x = (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
@@ -149,6 +180,7 @@ inline void install_codes(KernelTable& table) {
     table.fastscan_halves = fastscan_halves;
     table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes;
+    table.pack_planes = pack_planes;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
     table.fht_f32 = fht_f32;

@@ -51,6 +51,12 @@ TEST(layout_planes_keep_every_value) {
             pack_planes(values.data(), dim, bits, code.data());
             unpack_planes(code.data(), dim, bits, read.data());
             CHECK_AT(same_bits(read.data(), values.data(), dim), at("planes", static_cast<std::size_t>(bits), dim));
+            for (const Candidate& candidate : candidates()) {
+                const std::size_t whole = dim / kChunk;
+                Guarded<std::uint8_t> packed(plane_bytes(whole * kChunk, bits));
+                candidate.table.pack_planes(bits, values.data(), whole, packed.data());
+                CHECK_AT(same_bits(packed.data(), code.data(), packed.size()), at(candidate.name, static_cast<std::size_t>(bits), dim));
+            }
 
             Guarded<std::int8_t> query(plane_chunks(dim) * kChunk);
             std::int32_t expected = 0;
