@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
-from fallback_lists import CODECS, RULES, levels_codec, vectors, whole
+from fallback_lists import CODECS, RULES, levels_codec, rotation, vectors, whole
 
 core = pytest.importorskip("vsearch._core")
 pytest.importorskip("numba")
@@ -83,6 +83,21 @@ def test_codes_are_those_of_every_instruction_set(isa: str) -> None:
             compare(make(twin), make(core), call_of(dim, 300, "ip"))
     finally:
         core.use_isa(before)
+
+
+@pytest.mark.parametrize("dim", [40, 384])
+def test_compressing_is_transforming_and_encoding(dim: int) -> None:
+    X = vectors(dim, 300, dim)
+    for face in (core, twin):
+        transform = rotation(face, dim)
+        codec, mean = face.RabitqCodec(transform.padded, 4), transform.apply(X[:1])[0]
+        found = codec.compress(transform, X, mean, threads=2)
+        lists, origin = np.zeros(len(X), np.uint32), np.zeros((1, transform.padded), np.float32)
+        expected = codec.encode(transform.apply(X) - mean, lists, origin, mean, "l2")
+        for part, values in expected.items():
+            np.testing.assert_array_equal(found[part], values)
+        with pytest.raises(ValueError, match="compress: wrong shape"):
+            codec.compress(transform, X, mean[1:])
 
 
 def test_rules_of_levels_differ() -> None:

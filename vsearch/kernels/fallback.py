@@ -163,6 +163,7 @@ KERNELS = (
     "fastscan_halves",
     "fastscan_at_least",
     "dot_planes",
+    "pack_planes",
     "popcount_planes",
     "hamming",
     "fht_f32",

@@ -269,7 +269,9 @@ class Codec(ABC):
         over_ranges(n, threads, ROWS_PER_TASK, piece)
         return out
 
-    def compress(self, transform: Transform, x: np.ndarray, mean: np.ndarray, threads: int = 1) -> dict[str, np.ndarray]:
+    def compress(
+        self, transform: Transform, x: np.ndarray, mean: np.ndarray, threads: int = 1
+    ) -> dict[str, np.ndarray]:
         """Codes and factors for l2 of vectors (n, transform.dim), transformed, relative to the transformed mean."""
         rows, mean = transform.apply(x, threads), array(mean, np.float32)
         require(transform.padded == self.dim and mean.shape == (self.dim,), "compress: wrong shape")
