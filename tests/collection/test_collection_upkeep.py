@@ -231,6 +231,28 @@ def test_a_build_is_calibrated_with_the_queries_seen_before(tmp_path: Path, monk
         assert index.calibration.source == "queries"
 
 
+def test_points_between_vectors_stand_in_for_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Y = np.random.default_rng(0).standard_normal((200, DIM)).astype(np.float32) * 5
+    made = sampling.stand_ins(Y)
+    assert made.shape == (sampling.STAND_INS, DIM)
+    norms = np.linalg.norm(Y, axis=1)
+    assert norms.min() <= np.linalg.norm(made, axis=1).min()
+    assert np.linalg.norm(made, axis=1).max() <= norms.max() * (1 + 1e-6)
+    assert (
+        len(sampling.stand_ins(np.array([[1, 0], [-1, 0]], np.float32))) < sampling.STAND_INS
+    )  # opposites have no middle
+    asked: list[np.ndarray] = []
+    monkeypatch.setattr(upkeep, "stand_ins", lambda rows: asked.append(rows) or sampling.stand_ins(rows))  # type: ignore[func-returns-value]
+    with vs.Collection.open(tmp_path / "a", metric="cosine") as box:
+        fill(box, 0, 200, 200)
+        box.optimize()
+        index = box._session.memory.index
+        assert index is not None
+        assert index.calibration is not None
+        assert index.calibration.source == "base"  # still to be learnt from queries
+        assert len(asked) == 1
+
+
 def test_a_sample_keeps_the_latest_queries() -> None:
     sample = sampling.QuerySample(3)
     assert [sample.add(X[i : i + 1]) for i in (0, 1, 1, 0, 2)] == [False, False, False, False, True]

@@ -1,7 +1,10 @@
 """The latest queries of a collection, from which its index learns what effort a recall takes.
 
 Questions are seldom distributed as the documents are, and then take more effort than a calibration on vectors of the
-collection tells: on WordNet, .95 asked gave .92. The queries stay in memory; what they taught is saved with the index.
+collection tells: on WordNet, .95 asked gave .90. The queries stay in memory; what they taught is saved with the index.
+Until there are enough, points halfway between two vectors stand in for them: for recalls .90, .95, .99 of 100,000
+embedded sentences they ask for 26, 54, 152 lists where questions ask for 28, 58, 195 and the vectors themselves for 16,
+32, 111. Queries that are like the vectors, as those of SIFT, get twice the effort they need until they are known.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from vsearch.index.calibrate import Calibration, _is_flat, _pooled
 SAMPLE = 300
 #: Once there are enough, one query in so many takes the place of the oldest.
 RENEWAL = 16
+#: Points that stand in for queries.
+STAND_INS = 1000
 DEPTHS = (1, 10, 100)
 #: True neighbours are told from their ties by distances that agree to this.
 TIE = 1e-6
@@ -66,6 +71,21 @@ class QuerySample:
         """Those that are kept, float32 (m, d)."""
         with self._guard:
             return np.stack([np.frombuffer(q, np.float32) for q in self._kept])
+
+
+def stand_ins(X: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Points halfway between two rows of ``X``, as long as these are, float32 (m, d).
+
+    >>> stand_ins(np.float32([[3, 0]]))[:1].tolist()
+    [[3.0, 0.0]]
+    """
+    rng = np.random.default_rng(seed)
+    some, others = (X[rng.integers(0, len(X), STAND_INS)] for _ in range(2))
+    sums = some + others
+    lengths = (np.linalg.norm(some, axis=1) + np.linalg.norm(others, axis=1)) / 2
+    norms = np.linalg.norm(sums, axis=1)
+    there = norms > 0
+    return np.ascontiguousarray(sums[there] * (lengths[there] / norms[there])[:, None], dtype=np.float32)
 
 
 def measure(connection: sqlite3.Connection, index: Index, queries: np.ndarray) -> Calibration:

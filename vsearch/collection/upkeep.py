@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from vsearch._threads import resolve_threads
 from vsearch.collection import schema, snapshot
 from vsearch.collection.memory import Memory, Part, flat_index
 from vsearch.collection.rows import read_vectors
-from vsearch.collection.sampling import QuerySample, measure
+from vsearch.collection.sampling import QuerySample, measure, stand_ins
 from vsearch.collection.session import Session
 from vsearch.errors import ClosedError
 from vsearch.index import IVF, Flat, Index
@@ -208,10 +209,7 @@ class Upkeep:
         if not len(rows):
             return
         final = len(rows) >= EXACT_BELOW
-        unfitted = self._unfitted(len(rows)) if final else flat_index(session.metric, len(rows), coded=True)
-        queries = self.sample.queries() if final and self.sample.full else None
-        with stoppable(lambda: self._stopping):
-            index = unfitted.fit(vectors, rows, queries=queries, threads=threads, progress=False)
+        index = self._fitted(rows, vectors, final, threads)
         del vectors
         with session.writing:  # no row comes or goes while what has gone meanwhile is taken out
             memory = session.memory
@@ -223,10 +221,26 @@ class Upkeep:
             with session.lock.exclusive():
                 memory.parts = [Part(0, index, len(rows) if final else 0), *later]
 
-    def _unfitted(self, n: int) -> Index:
+    def _fitted(self, rows: np.ndarray, vectors: np.ndarray, final: bool, threads: int | None) -> Index:
+        """An index of these rows: the approximate one where there are enough for it to be ``final``."""
+        metric, n = self.session.metric, len(rows)
         assert self.factory is not None
-        metric = self.session.metric
-        return default_index(metric, n) if self.factory is default_index else self.factory(metric)
+        queries = self.sample.queries() if final and self.sample.full else None
+        known = queries is not None
+        if not final:
+            unfitted: Index = flat_index(metric, n, coded=True)
+        elif self.factory is default_index:
+            unfitted = default_index(metric, n)
+            queries = queries if known else stand_ins(vectors)
+        else:
+            unfitted = self.factory(metric)
+        if queries is not None and not len(queries):
+            queries = None
+        with stoppable(lambda: self._stopping):
+            index = unfitted.fit(vectors, rows, queries=queries, threads=threads, progress=False)
+        if not known and index.calibration is not None:
+            index.calibration = replace(index.calibration, source="base")  # with more caution, and to be learnt anew
+        return index
 
     def _merge(self) -> None:
         """Move the rows between the index and the part that fills, a piece at a time."""
