@@ -28,6 +28,8 @@ BUDGET = 256 << 20
 EXACT = 2**53
 #: Once rows are so many times those that are left, all is read anew; and so many more than these are always kept.
 GARBAGE, _REVIEW = 2, 4096
+#: Fields that are remembered as asked for.
+MOST_ASKED = 10_000
 #: About what a text in a dictionary takes beside its characters.
 _TEXT_BYTES = 150
 
@@ -145,7 +147,7 @@ class Columns:
         with self._guard:
             new = fields - self._asked
             if new or not fields or not all(map(_exact, leaves)):
-                self._asked |= new
+                self._asked = (self._asked if len(self._asked) < MOST_ASKED else set()) | new
                 return None
             self._follow(connection, next_row)
             for field in fields:
