@@ -31,13 +31,26 @@ double dot(const float* a, const float* b, std::size_t n) {
     return sum;
 }
 
-// Rounds n values to integers of at most `top`; what they are multiples of.
-template <class Integer>
-double round_to(const float* values, std::size_t n, float top, Integer* out) {
-    float peak = 0;
-    for (std::size_t j = 0; j < n; ++j) peak = std::max(peak, std::fabs(values[j]));
-    const float scale = peak / top, inverse = scale > 0 ? 1.0f / scale : 0.0f;
-    for (std::size_t j = 0; j < n; ++j) out[j] = static_cast<Integer>(std::lrint(std::max(-top, std::min(top, values[j] * inverse))));
+constexpr std::size_t kUnit = 16;  // of quantize_i16
+
+// The largest magnitude of n values, a multiple of 16.
+float peak_of(const float* values, std::size_t n) {
+    float most[kUnit] = {};
+    for (std::size_t j = 0; j < n; j += kUnit)
+        for (std::size_t i = 0; i < kUnit; ++i) {
+            const float x = std::fabs(values[j + i]);
+            most[i] = x > most[i] ? x : most[i];
+        }
+    return *std::max_element(most, most + kUnit);
+}
+
+// Rounds n values, a multiple of 16, to integers of at most `top`; what they are multiples of.
+double round_to(const float* values, std::size_t n, float top, std::int16_t* out) {
+    const float scale = peak_of(values, n) / top;
+    if (scale >= std::numeric_limits<float>::min() && scale < kInfinity)
+        kernels().quantize_i16(values, n, 1.0f / scale, out);
+    else
+        std::fill(out, out + n, std::int16_t{0});  // vectors of nothing, or beyond all
     return scale;
 }
 
@@ -49,22 +62,66 @@ void CompactScorer::prepare(const CompactLayout& layout, const CompactCoding& co
     layout_ = layout;
     base_ = base;
     least_ = least;
-    const std::size_t positions = layout.wide + layout.narrow;
-    folded_.resize(positions);
-    wide_.resize(layout.wide);
-    narrow_.resize(layout.narrow);
-    constant_ = sum_ = 0;
+    sum_ = 0;
     for (std::size_t j = 0; j < d; ++j) sum_ += transformed[j];
-    for (std::size_t p = 0; p < positions; ++p) {
-        const float value = transformed[coding.source[p]];
-        folded_[p] = value * coding.step[p];
-        constant_ += static_cast<double>(value) * coding.offset[p];
+    const std::size_t positions = layout.wide + layout.narrow;
+    values_.resize(round_up(layout.wide, kUnit) + layout.narrow);
+    float* narrow = values_.data() + round_up(layout.wide, kUnit);
+    for (std::size_t p = 0; p < layout.wide; ++p) values_[p] = transformed[coding.source[p]];
+    for (std::size_t p = layout.wide; p < positions; ++p) narrow[p - layout.wide] = transformed[coding.source[p]];
+    fold(coding);
+}
+
+void CompactScorer::prepare_code(const CompactLayout& layout, const CompactCoding& coding, const std::uint8_t* row, float scale, float shift, std::size_t d, double base, float least) {
+    layout_ = layout;
+    base_ = base;
+    least_ = least;
+    values_.resize(round_up(layout.wide, kUnit) + layout.narrow);
+    float* narrow = values_.data() + round_up(layout.wide, kUnit);
+    const float *step = coding.step.data(), *offset = coding.offset.data();
+    if (layout.wide > 0) kernels().widen_i8(row, layout.wide, 1.0f, values_.data());
+    for (std::size_t j = 0; j < layout.narrow; ++j) narrow[j] = static_cast<float>(row[layout.wide + j / 64 * 32 + j % 32] >> (j % 64 < 32 ? 0 : 4) & 15);
+    const auto stands_for = [&](float* codes, std::size_t first, std::size_t n) {
+        float total = 0;
+        for (std::size_t j = 0; j < n; ++j) {
+            const float x = scale * (offset[first + j] + step[first + j] * codes[j]);
+            total += x;
+            codes[j] = step[first + j] != 0.0f ? x + shift : 0.0f;  // padding is no coordinate
+        }
+        return total;
+    };
+    sum_ = static_cast<double>(shift) * static_cast<double>(d);
+    sum_ += stands_for(values_.data(), 0, layout.wide);
+    sum_ += stands_for(narrow, layout.wide, layout.narrow);
+    fold(coding);
+}
+
+// Integers of the values times the steps.
+void CompactScorer::fold(const CompactCoding& coding) {
+    const std::size_t wide = layout_.wide, padded = round_up(wide, kUnit), narrow = layout_.narrow;
+    wide_.resize(padded);
+    halves_.resize(narrow);
+    narrow_.resize(narrow);
+    double constant[2] = {};
+    const auto multiply = [&](float* values, std::size_t first, std::size_t n) {
+        const float *step = coding.step.data() + first, *offset = coding.offset.data() + first;
+        for (std::size_t j = 0; j < n; ++j) {
+            constant[j % 2] += static_cast<double>(values[j]) * offset[j];
+            values[j] *= step[j];
+        }
+    };
+    multiply(values_.data(), 0, wide);
+    multiply(values_.data() + padded, wide, narrow);
+    constant_ = constant[0] + constant[1];
+    if (wide > 0) {  // the largest at which a dot product stays exact in int32
+        std::fill(values_.data() + wide, values_.data() + padded, 0.0f);
+        const float top = std::min(32767.0f, std::floor(2147483647.0f / (128.0f * static_cast<float>(wide))) - 1);
+        wide_scale_ = round_to(values_.data(), padded, top, wide_.data());
     }
-    if (layout.wide > 0) {  // the largest at which a dot product stays exact in int32
-        const float top = std::min(32767.0f, std::floor(2147483647.0f / (128.0f * static_cast<float>(layout.wide))) - 1);
-        wide_scale_ = round_to(folded_.data(), layout.wide, top, wide_.data());
+    if (narrow > 0) {
+        narrow_scale_ = round_to(values_.data() + padded, narrow, 127.0f, halves_.data());
+        for (std::size_t j = 0; j < narrow; ++j) narrow_[j] = static_cast<std::int8_t>(halves_[j]);
     }
-    if (layout.narrow > 0) narrow_scale_ = round_to(folded_.data() + layout.wide, layout.narrow, 127.0f, narrow_.data());
 }
 
 void CompactScorer::score(const std::uint8_t* rows, const std::uint32_t* slots, std::size_t n, float* out) {

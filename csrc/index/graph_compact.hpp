@@ -60,14 +60,18 @@ class CompactScorer {
 public:
     // `transformed` is the query without the mean; `base` what all scores begin with, `least` the smallest that they may be.
     void prepare(const CompactLayout& layout, const CompactCoding& coding, const float* transformed, std::size_t d, double base, float least);
+    // The same for what a code stands for: every coordinate is shift + scale * (offset + step * code).
+    void prepare_code(const CompactLayout& layout, const CompactCoding& coding, const std::uint8_t* row, float scale, float shift, std::size_t d, double base, float least);
 
     // out[i] = score of the vertex slots[i].
     void score(const std::uint8_t* rows, const std::uint32_t* slots, std::size_t n, float* out);
 
 private:
+    void fold(const CompactCoding& coding);
+
     CompactLayout layout_;
-    AlignedArray<float> folded_;
-    AlignedArray<std::int16_t> wide_;
+    AlignedArray<float> values_;  // by position, and as products with the steps
+    AlignedArray<std::int16_t> wide_, halves_;
     AlignedArray<std::int8_t> narrow_;
     AlignedArray<std::int32_t> dots_, more_;
     double wide_scale_ = 0, narrow_scale_ = 0, constant_ = 0, sum_ = 0, base_ = 0;

@@ -15,7 +15,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // ---------------------------------------------------------------------------------------------------- distances by codes
 
-CodePairs::CodePairs(const GraphCompactScan& scan, const float* lifts) : scan_(scan), lifts_(lifts), value_(scan.transform().padded()) {
+CodePairs::CodePairs(const GraphCompactScan& scan, const float* lifts) : scan_(scan), lifts_(lifts) {
     if (scan.metric() != Metric::kInnerProduct) return;
     for (const float x : scan.mean()) mean2_ += static_cast<double>(x) * x;
 }
@@ -23,26 +23,13 @@ CodePairs::CodePairs(const GraphCompactScan& scan, const float* lifts) : scan_(s
 // What the code of a vertex stands for, as a query.
 void CodePairs::from(std::uint32_t slot) {
     const CompactLayout& layout = scan_.layout();
-    const CompactCoding& coding = scan_.coding();
     const std::uint8_t* row = scan_.arrays().rows + slot * layout.bytes;
     const float* factors = layout.factors(row);
     const float scale = factors[1] * (scan_.metric() == Metric::kL2 ? -0.5f : -1.0f), shift = factors[2] * (scan_.metric() == Metric::kL2 ? -0.5f : -1.0f);
-    std::fill(value_.begin(), value_.end(), shift);
-    for (std::size_t p = 0; p < layout.wide + layout.narrow; ++p) {
-        if (coding.step[p] == 0.0f) continue;
-        int code = 0;
-        if (p < layout.wide) {
-            code = static_cast<std::int8_t>(row[p]);
-        } else {
-            const std::size_t j = p - layout.wide;
-            code = row[layout.wide + j / 64 * 32 + j % 32] >> (j % 64 < 32 ? 0 : 4) & 15;
-        }
-        value_[coding.source[p]] += scale * (coding.offset[p] + coding.step[p] * static_cast<float>(code));
-    }
     lift_ = lifts_ != nullptr ? lifts_[slot] : 0.0f;
     const bool is_ip = scan_.metric() == Metric::kInnerProduct;
     const double base = is_ip ? factors[0] - mean2_ : factors[0];
-    scorer_.prepare(layout, coding, value_.data(), value_.size(), base, is_ip ? -kInfinity : 0.0f);
+    scorer_.prepare_code(layout, scan_.coding(), row, scale, shift, scan_.transform().padded(), base, is_ip ? -kInfinity : 0.0f);
 }
 
 void CodePairs::to(const std::uint32_t* slots, std::size_t n, float* out) {

@@ -28,7 +28,6 @@ private:
     double mean2_ = 0;  // of the mean, under ip
     float lift_ = 0;
     CompactScorer scorer_;
-    std::vector<float> value_;
 };
 
 class GraphCompactBuilder {

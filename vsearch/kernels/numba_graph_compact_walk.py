@@ -21,6 +21,7 @@ STARTS, MORE_STARTS = 4, 32  # entry vertices that a walk begins with, and begin
 GROUP = 64  # dims of 4 bits that lie together
 
 ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
+SMALLEST_NORMAL = np.float32(np.finfo(np.float32).tiny)
 INT16_MOST, INT8_MOST, EXACT = np.float32(32767), np.float32(127), np.float32(2147483647)
 
 
@@ -127,7 +128,11 @@ def _round_to(values: np.ndarray, first: Int, top: Float, out: np.ndarray) -> Fl
     for j in range(len(out)):
         peak = max(peak, abs(values[first + j]))
     scale = peak / top
-    inverse = ONE / scale if scale > ZERO else ZERO
+    if not (scale >= SMALLEST_NORMAL and scale < INFINITY):  # vectors of nothing, or beyond all
+        for j in range(len(out)):
+            out[j] = 0
+        return scale
+    inverse = ONE / scale
     for j in range(len(out)):
         out[j] = np.int64(np.rint(max(-top, min(top, values[first + j] * inverse))))
     return scale
