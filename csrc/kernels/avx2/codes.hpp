@@ -10,6 +10,7 @@
 
 #include <cstring>
 
+#include "kernels/ops/unroll.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::avx2 {
@@ -121,20 +122,22 @@ inline __m256i plane2(const std::uint8_t* plane, const std::int8_t* query) {
     return _mm256_add_epi16(low, high);
 }
 
-inline __m256i bits_to_bytes(std::uint32_t bits) {
+// Eight times the same 32 bits, to 32 bytes.
+inline __m256i spread_bits(__m256i bits) {
     const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
-    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), spread);
-    return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), select);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(bits, spread), select), select);
 }
 
+inline __m256i bits_to_bytes(std::uint32_t bits) { return spread_bits(_mm256_set1_epi32(static_cast<int>(bits))); }
+
+// Broadcast by the load itself, not by way of a general register.
 inline __m256i plane1(const std::uint8_t* plane, const std::int8_t* query) {
-    std::uint32_t words[2];
-    std::memcpy(words, plane, sizeof(words));
+    const __m256i words = _mm256_castpd_si256(_mm256_broadcast_sd(reinterpret_cast<const double*>(plane)));
     const __m256i ones = _mm256_set1_epi8(1);
-    const __m256i low = _mm256_maddubs_epi16(ones, _mm256_and_si256(bits_to_bytes(words[0]), load256(query)));
-    const __m256i high = _mm256_maddubs_epi16(ones, _mm256_and_si256(bits_to_bytes(words[1]), load256(query + 32)));
-    return _mm256_add_epi16(low, high);
+    const __m256i low = _mm256_and_si256(spread_bits(words), load256(query));
+    const __m256i high = _mm256_and_si256(spread_bits(_mm256_srli_epi64(words, 32)), load256(query + 32));
+    return _mm256_add_epi16(_mm256_maddubs_epi16(ones, low), _mm256_maddubs_epi16(ones, high));
 }
 
 inline std::int32_t sum_epi32(__m256i x) {
@@ -181,21 +184,40 @@ std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* q
     }
 }
 
+inline std::uint64_t ones_of(std::uint64_t word) { return static_cast<std::uint64_t>(_mm_popcnt_u64(word)); }
+
+// All planes of a word together, so that no counter waits for its last addition.
+template <int kPlanes>
+std::uint64_t popcount_planes_of(const std::uint64_t* code, const std::uint64_t* planes, std::size_t words) {
+    std::uint64_t ones[kPlanes] = {}, sum = 0;
+    for (std::size_t w = 0; w < words; ++w) {
+        const std::uint64_t word = code[w];
+        VSEARCH_UNROLL
+        for (std::size_t b = 0; b < kPlanes; ++b) ones[b] += ones_of(word & planes[b * words + w]);
+    }
+    VSEARCH_UNROLL
+    for (std::size_t b = 0; b < kPlanes; ++b) sum += ones[b] << b;
+    return sum;
+}
+
 std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
     std::uint64_t sum = 0;
-    for (int b = 0; b < bits; ++b, planes += words) {
-        std::uint64_t ones = 0;
-        for (std::size_t w = 0; w < words; ++w) ones += static_cast<std::uint64_t>(_mm_popcnt_u64(code[w] & planes[w]));
-        sum += ones << b;
-    }
+    int b = 0;
+    for (; b + 4 <= bits; b += 4, planes += 4 * words) sum += popcount_planes_of<4>(code, planes, words) << b;
+    for (; b < bits; ++b, planes += words) sum += popcount_planes_of<1>(code, planes, words) << b;
     return static_cast<std::uint32_t>(sum);
 }
 
 void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
     for (std::size_t i = 0; i < n; ++i, rows += words) {
-        std::uint64_t sum = 0;
-        for (std::size_t w = 0; w < words; ++w) sum += static_cast<std::uint64_t>(_mm_popcnt_u64(query[w] ^ rows[w]));
-        out[i] = static_cast<std::uint32_t>(sum);
+        std::uint64_t even = 0, odd = 0;
+        std::size_t w = 0;
+        for (; w + 4 <= words; w += 4) {
+            even += ones_of(query[w] ^ rows[w]) + ones_of(query[w + 1] ^ rows[w + 1]);
+            odd += ones_of(query[w + 2] ^ rows[w + 2]) + ones_of(query[w + 3] ^ rows[w + 3]);
+        }
+        for (; w < words; ++w) even += ones_of(query[w] ^ rows[w]);
+        out[i] = static_cast<std::uint32_t>(even + odd);
     }
 }
 
