@@ -74,14 +74,15 @@ inline void GraphScan::prefetch(std::uint32_t slot, std::size_t from, std::size_
 }
 
 // Estimates of a block's 32 vertices, without what depends on the vector they were coded against; bit v says that the v-th is below `limit`.
-inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit, Walk& w, float* estimates) const {
+inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit, Ahead ahead, Walk& w, float* estimates) const {
     const KernelTable& kernel = kernels();
     const PreparedQuery& query = *w.query;
     const BlockLayout& layout = layout_.block;
     const FactorScales& scales = arrays_.scales;
     if (layout.columns == 2)
         return kernel.fastscan_halves(layout.codes(block), query.lut(), layout.symbols, reinterpret_cast<const std::uint16_t*>(layout.column(block, 0)), scales.add,
-                                      scales.rescale * query.scale(), scales.rescale * query.offset(), limit, estimates);
+                                      scales.rescale * query.scale(), scales.rescale * query.offset(), limit, estimates, ahead);
+    for (; ahead.next < ahead.end; ahead.next += kAlignment) prefetch_line(ahead.next);
     kernel.widen_f16(layout.column(block, 0), kBlock, scales.add, w.add);
     kernel.widen_f16(layout.column(block, 1), kBlock, scales.rescale, w.rescale);
     kernel.widen_f16(layout.column(block, 2), kBlock, scales.rescale * query.sum(), estimates);  // a grid that is not centred on zero
@@ -90,8 +91,8 @@ inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit,
 }
 
 // Puts what a block says of its 32 vertices into the pool; `base` is the squared distance of the query to what they were coded against.
-inline void GraphScan::enter(const std::uint8_t* block, float base, Walk& w) const {
-    std::uint32_t mask = estimate(block, w.limit - base, w, w.bound);
+inline void GraphScan::enter(const std::uint8_t* block, float base, Ahead ahead, Walk& w) const {
+    std::uint32_t mask = estimate(block, w.limit - base, ahead, w, w.bound);
     const std::uint32_t* slots = layout_.block.slot(block);
     w.pool.reserve(kBlock);
     for (; mask != 0; mask &= mask - 1) {
@@ -143,9 +144,9 @@ void GraphScan::begin(const float* query, const float* lift, const GraphQuery& o
     const std::size_t blocks = (arrays_.entry_count + kBlock - 1) / kBlock;
     kernels().dot_f32(w.rotated.data(), w.rotated.data(), 0, nullptr, 1, d, &norm2);
     if (blocks == 0) return;
-    if (blocks == 1) return enter(arrays_.entries, norm2, w);
+    if (blocks == 1) return enter(arrays_.entries, norm2, {}, w);
     w.estimates.resize(blocks * kBlock);
-    for (std::size_t b = 0; b < blocks; ++b) estimate(arrays_.entries + b * layout_.block.bytes, 0.0f, w, w.estimates.data() + b * kBlock);
+    for (std::size_t b = 0; b < blocks; ++b) estimate(arrays_.entries + b * layout_.block.bytes, 0.0f, {}, w, w.estimates.data() + b * kBlock);
     w.entry_base = norm2;
     start(kStarts, w);
 }
@@ -180,7 +181,9 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
         w.pool.take();
         if (w.visited.contains(slot)) continue;
         w.visited.insert(slot);
-        prefetch(slot, 0, layout_.vector_bytes);
+        const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
+        prefetch_line(row);
+        prefetch_line(row + layout_.bytes - 1);
         return slot;
     }
 }
@@ -192,14 +195,13 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     w.pending = fetch_next(w);
     if (slot == CandidatePool::kNone) {
         if (w.pending == CandidatePool::kNone) return false;
-        prefetch(w.pending, layout_.vector_bytes, layout_.bytes);
+        prefetch(w.pending, 0, layout_.bytes);
         return true;
     }
     if (w.visits >= w.most) return false;
     ++w.visits;
     float score = 0;
     w.scorer.score(rows_, &slot, 1, &score);
-    if (w.pending != CandidatePool::kNone) prefetch(w.pending, layout_.vector_bytes, layout_.bytes);
     if (w.lift != 0.0f) score -= w.lift * arrays_.lifts[slot];
     if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
     const float base = w.shift + w.scale * score;
@@ -207,7 +209,12 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
     w.pool.tidy(w.limit, w.most - w.visits);
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    for (std::size_t b = 0; b < layout_.blocks; ++b) enter(layout_.block_of(row, b), base, w);
+    const std::uint8_t* next = arrays_.rows + w.pending * layout_.bytes;
+    const std::size_t share = layout_.bytes / layout_.blocks;
+    for (std::size_t b = 0; b < layout_.blocks; ++b) {
+        const Ahead ahead = w.pending == CandidatePool::kNone ? Ahead{} : Ahead{next + b * share, b + 1 == layout_.blocks ? next + layout_.bytes : next + (b + 1) * share};
+        enter(layout_.block_of(row, b), base, ahead, w);
+    }
     return true;
 }
 

@@ -112,8 +112,8 @@ private:
     bool matches_are_few(const GraphQuery& options) const;
     void scan_matches(const float* query, const GraphQuery& options, Walk& w) const;
     bool step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const;
-    void enter(const std::uint8_t* block, float base, Walk& w) const;
-    std::uint32_t estimate(const std::uint8_t* block, float limit, Walk& w, float* estimates) const;
+    void enter(const std::uint8_t* block, float base, Ahead ahead, Walk& w) const;
+    std::uint32_t estimate(const std::uint8_t* block, float limit, Ahead ahead, Walk& w, float* estimates) const;
     bool start(std::size_t count, Walk& w) const;
     std::uint32_t fetch_next(Walk& w) const;
     void prefetch(std::uint32_t slot, std::size_t from, std::size_t to) const;

@@ -50,8 +50,15 @@ using FastscanKernel = void (*)(const std::uint8_t* codes, const std::uint8_t* l
 // result says bounds[v] < threshold.
 using FastscanBoundKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const float* add, const float* rescale, float scale, float offset, float threshold, float* bounds);
 
+// Memory that is wanted next. To ask for forty lines at once stalls until the core has room for as many misses, so a kernel
+// that is given them asks for a few in each turn of its loop.
+struct Ahead {
+    const std::uint8_t* next = nullptr;
+    const std::uint8_t* end = nullptr;
+};
+
 // The same with factors in f16, 32 of add and then 32 of rescale, add times add_scale: bounds[v] = add_scale * add[v] + rescale[v] * (scale * sums[v] + offset).
-using FastscanHalvesKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale, float scale, float offset, float threshold, float* bounds);
+using FastscanHalvesKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale, float scale, float offset, float threshold, float* bounds, Ahead ahead);
 
 // The same where all vectors have the same factors, so that the bound is a sum: bit v of the result says sums[v] >= least.
 using FastscanAtLeastKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums);

@@ -18,6 +18,8 @@ namespace {
 
 inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
+constexpr std::size_t kAheadLines = 4;  // fetched for every 128 bytes scanned
+
 // Sums of 8 vectors each, in vector order: {0..7}, {8..15}, {16..23}, {24..31} as uint16.
 struct FastscanSums {
     __m128i part[4];
@@ -38,7 +40,7 @@ inline Looked look_up(const std::uint8_t* codes, const std::uint8_t* lut) {
 
 inline Looked add8(Looked a, Looked b) { return {_mm256_add_epi8(a.low, b.low), _mm256_add_epi8(a.high, b.high)}; }
 
-inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups) {
+inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, Ahead ahead = {}) {
     // Entries are at most 63: four of them are added as bytes before they are widened. `whole` adds 16-bit words of two bytes
     // (even + 256*odd); `odd` adds the odd bytes alone and is taken out at the end.
     __m256i whole_low = _mm256_setzero_si256(), odd_low = whole_low, whole_high = whole_low, odd_high = whole_low;
@@ -50,10 +52,12 @@ inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t*
     };
     std::size_t g = 0;
     for (; g + 8 <= groups; g += 8, codes += 128, lut += 128) {
+        for (std::size_t i = 0; i < kAheadLines && ahead.next < ahead.end; ++i, ahead.next += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead.next), _MM_HINT_T0);
         const Looked first = add8(look_up(codes, lut), look_up(codes + 32, lut + 32));
         widen(add8(first, add8(look_up(codes + 64, lut + 64), look_up(codes + 96, lut + 96))));
     }
     if (g < groups) widen(add8(look_up(codes, lut), look_up(codes + 32, lut + 32)));
+    for (; ahead.next < ahead.end; ahead.next += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead.next), _MM_HINT_T0);
     const __m256i even_low = _mm256_sub_epi16(whole_low, _mm256_slli_epi16(odd_low, 8));
     const __m256i even_high = _mm256_sub_epi16(whole_high, _mm256_slli_epi16(odd_high, 8));
     return {{fold_lanes(even_low), fold_lanes(odd_low), fold_lanes(even_high), fold_lanes(odd_high)}};
@@ -90,8 +94,8 @@ std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut,
 }
 
 std::uint32_t fastscan_halves(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale,
-                              float scale, float offset, float threshold, float* bounds) {
-    const FastscanSums s = fastscan_sums(codes, lut, groups);
+                              float scale, float offset, float threshold, float* bounds, Ahead ahead) {
+    const FastscanSums s = fastscan_sums(codes, lut, groups, ahead);
     const __m256 add_scale8 = _mm256_set1_ps(add_scale), scale8 = _mm256_set1_ps(scale), offset8 = _mm256_set1_ps(offset), limit8 = _mm256_set1_ps(threshold);
     const auto halves = [&](int i) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(factors + 8 * i))); };
     std::uint32_t mask = 0;

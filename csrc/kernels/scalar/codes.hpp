@@ -46,7 +46,7 @@ std::uint32_t fastscan_bound(const std::uint8_t* codes, const std::uint8_t* lut,
 }
 
 std::uint32_t fastscan_halves(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, const std::uint16_t* factors, float add_scale,
-                              float scale, float offset, float threshold, float* bounds) {
+                              float scale, float offset, float threshold, float* bounds, Ahead) {
     std::uint16_t sums[32];
     fastscan(codes, lut, groups, sums);
     std::uint32_t mask = 0;
