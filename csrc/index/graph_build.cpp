@@ -65,7 +65,7 @@ void GraphBuilder::use_lists() {
 // A vertex's list of this round, from the candidates.
 void GraphBuilder::prune(std::uint32_t slot, Worker& w) {
     std::size_t kept = 0;
-    fresh_counts_[slot] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, fresh_.data() + slot * degree_, &kept));
+    fresh_counts_[slot] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, fresh_.data() + slot * degree_, &kept, Rest::kNearest));
     kept_[slot] = static_cast<std::uint32_t>(kept);
 }
 

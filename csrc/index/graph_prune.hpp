@@ -2,7 +2,8 @@
 //
 // Candidates come nearest first. One is dropped where a kept neighbour is nearer to it than the vertex is, for a walk gets there by way of
 // that neighbour (Toussaint 1980; NSG, arXiv 1707.00143; with slack `alpha`, DiskANN, NeurIPS 2019). Lanes of a block cost the same
-// whether they are used or not, so what is left of the degree is filled with the nearest of the dropped.
+// whether they are used or not, so what is left of the degree is filled with those of the dropped that the rule would keep with a little
+// slack, then with more: they lead in other directions than the kept, where the nearest of the dropped crowd around these.
 #pragma once
 
 #include <cstddef>
@@ -58,6 +59,9 @@ private:
     std::vector<float> vector_;
 };
 
+// Which of the dropped fill what is left of the degree.
+enum class Rest { kSpread, kNearest };
+
 class Pruner {
 public:
     Pruner(const GraphScan& scan, const float* lifts, float alpha) : Pruner(nullptr, scan.layout().degree, alpha) {
@@ -68,14 +72,15 @@ public:
     Pruner(std::unique_ptr<PairDistances> pairs, std::size_t degree, float alpha) : pairs_(std::move(pairs)), degree_(degree), alpha2_(alpha * alpha) {}
 
     // Sorts `candidates` of a vertex, drops doubles, and writes at most `degree` of them to `out`, those that the rule keeps first.
-    // Returns how many in all; *kept gets how many the rule kept.
-    std::size_t select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept);
+    // Returns how many in all; *kept gets how many the rule kept. A list that will be pruned again can do with the nearest as the rest.
+    std::size_t select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept, Rest rest = Rest::kSpread);
 
     const StoredVectors& vectors() const { return *stored_; }  // of a pruner that was made for a GraphScan
     PairDistances& pairs() { return *pairs_; }
 
 private:
-    bool occluded(const Edge& candidate, std::size_t count);
+    bool occluded(const Edge& candidate, std::size_t count, float alpha2);
+    std::size_t spread(Edge* out, std::size_t count);
 
     std::unique_ptr<PairDistances> pairs_;
     const StoredVectors* stored_ = nullptr;

@@ -20,21 +20,33 @@ from vsearch.kernels.numba_topk import close, push
 
 AT_ONCE = 64  # vertices whose candidates or codes are held
 HUB = 4  # incoming edges of a vertex that are looked at, the nearest, over the degree
+SLACK, SLACK_STEPS = np.float32(1.05), 5  # of the rule, for what it leaves of the degree
+DROPPED_SHARE = 2  # dropped candidates that are remembered, over the degree
 NONE = -1
 ROWS_LOOKED_AT = 4096
 LARGEST_HALF = np.float32(65504)
 
 
 @jit
+def _occluded(near: np.ndarray, count: Int, alpha2: Float, distance: Float) -> bool:
+    """Whether the candidate near[count], so far from its vertex, is nearer to one of the kept near[:count]."""
+    for t in range(count):
+        if alpha2 * l2(near[t], near[count]) < distance:
+            return True
+    return False
+
+
+@jit
 def _select(
-    rows: Rows, lifts: np.ndarray, alpha2: Float, vertices: np.ndarray, candidates: np.ndarray,
+    rows: Rows, lifts: np.ndarray, alpha2: Float, spread: bool, vertices: np.ndarray, candidates: np.ndarray,
     slots: np.ndarray, distances: np.ndarray, kept: np.ndarray,
 ) -> None:  # fmt: skip
     """Which of its candidates every vertex keeps: the relative neighbourhood rule, nearest first.
 
     One is dropped where a kept neighbour is nearer to it than the vertex is, for a walk gets there by way of that. What
-    is left of the degree is filled with the nearest of the dropped; kept[i] says how many the rule kept. Candidates may
-    be the vertex itself, NONE or there twice; `slots` are NONE and `distances` 0 where there are no more.
+    is left of the degree is filled with those that the rule would keep with more and more slack, where `spread`, and
+    then with the nearest of the dropped; kept[i] says how many the rule kept. Candidates may be the vertex itself, NONE
+    or there twice; `slots` are NONE and `distances` 0 where there are no more.
     """
     degree, width, most = slots.shape[1], rows.dim + min(len(lifts), 1), candidates.shape[1]
     center, near = np.empty(width, dtype=np.float32), np.empty((degree + 1, width), dtype=np.float32)
@@ -55,18 +67,26 @@ def _select(
                 continue
             slot, distance = found[j], order[j]
             read_vector(rows, lifts, slot, near[count])
-            occluded = False
-            for t in range(count):
-                if alpha2 * l2(near[t], near[count]) < distance:
-                    occluded = True
-                    break
-            if occluded:  # to the front, over what was looked at
+            if _occluded(near, count, alpha2, distance):  # to the front, over what was looked at
                 found[dropped], order[dropped] = slot, distance
                 dropped += 1
             else:
                 slots[i, count], distances[i, count] = slot, distance
                 count += 1
         kept[i] = count
+        dropped, slackened = min(dropped, DROPPED_SHARE * degree), alpha2
+        for _ in range(SLACK_STEPS if spread else 0):
+            slackened, left = slackened * (SLACK * SLACK), 0
+            for j in range(dropped):
+                slot, distance = found[j], order[j]
+                read_vector(rows, lifts, slot, near[count])
+                if count == degree or _occluded(near, count, slackened, distance):
+                    found[left], order[left] = slot, distance
+                    left += 1
+                else:
+                    slots[i, count], distances[i, count] = slot, distance
+                    count += 1
+            dropped = left
         for j in range(min(dropped, degree - count)):
             slots[i, count + j], distances[i, count + j] = found[j], order[j]
         for j in range(count + min(dropped, degree - count), degree):
@@ -163,7 +183,7 @@ class GraphBuilder:
     def _link(self, first: int, last: int, candidates: np.ndarray) -> None:
         if self._near is not None:
             candidates = np.hstack([candidates, self._near.slots[first:last]])
-        for mine, found in zip(self._fresh, self._select(np.arange(first, last), candidates)):
+        for mine, found in zip(self._fresh, self._select(np.arange(first, last), candidates, spread=False)):
             mine[first:last] = found
 
     def reverse(self) -> None:
@@ -272,14 +292,14 @@ class GraphBuilder:
         over_ranges(count, self._threads, 1, piece)
         return visited
 
-    def _select(self, vertices: np.ndarray, candidates: np.ndarray) -> Links:
+    def _select(self, vertices: np.ndarray, candidates: np.ndarray, spread: bool = True) -> Links:
         m, degree, rows = len(vertices), self._graph.degree, self._graph.arrays.rows
         out = Links(np.empty((m, degree), np.int64), np.empty((m, degree), np.float32), np.empty(m, np.int64))
 
         def piece(first: int, last: int) -> None:
             part = slice(first, last)
             mine = vertices[part], candidates[part]
-            _select(rows, self._lifts, self._alpha2, *mine, out.slots[part], out.distances[part], out.kept[part])
+            _select(rows, self._lifts, self._alpha2, spread, *mine, out.slots[part], out.distances[part], out.kept[part])
 
         over_ranges(m, self._threads, 1, piece)
         return out

@@ -305,7 +305,7 @@ class GraphCompactBuilder:
         def piece(first: int, last: int) -> None:
             part = slice(first, last)
             mine = np.ascontiguousarray(local[part, 0]), np.ascontiguousarray(local[part, 1:])
-            _select(rows, lifts, self._alpha2, *mine, out.slots[part], out.distances[part], out.kept[part])
+            _select(rows, lifts, self._alpha2, True, *mine, out.slots[part], out.distances[part], out.kept[part])
 
         over_ranges(m, self._threads, 1, piece)
         return out._replace(slots=np.where(out.slots == NONE, NONE, used[out.slots]))
