@@ -68,9 +68,9 @@ void GraphScan::give_back(std::unique_ptr<Walk> walk) {
     idle_.push_back(std::move(walk));
 }
 
-inline void GraphScan::prefetch(std::uint32_t slot, std::size_t from, std::size_t to) const {
+inline void GraphScan::prefetch(std::uint32_t slot) const {
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    for (std::size_t at = from; at < to; at += 64) prefetch_line(row + at);
+    for (std::size_t at = 0; at < layout_.bytes; at += kAlignment) prefetch_line(row + at);
 }
 
 // Estimates of a block's 32 vertices, without what depends on the vector they were coded against; bit v says that the v-th is below `limit`.
@@ -88,6 +88,13 @@ inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit,
     kernel.widen_f16(layout.column(block, 2), kBlock, scales.rescale * query.sum(), estimates);  // a grid that is not centred on zero
     for (std::size_t v = 0; v < kBlock; ++v) w.add[v] += estimates[v];
     return kernel.fastscan_bound(layout.codes(block), query.lut(), layout.symbols, w.add, w.rescale, query.scale(), query.offset(), limit, estimates);
+}
+
+// What of the row of the next vertex is fetched while a block of this one is scanned.
+inline Ahead GraphScan::ahead(std::uint32_t slot, std::size_t block) const {
+    if (slot == CandidatePool::kNone) return {};
+    const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
+    return {row + layout_.bytes * block / layout_.blocks, row + layout_.bytes * (block + 1) / layout_.blocks};
 }
 
 // Puts what a block says of its 32 vertices into the pool; `base` is the squared distance of the query to what they were coded against.
@@ -171,7 +178,7 @@ bool GraphScan::start(std::size_t count, Walk& w) const {
     return any;
 }
 
-// Takes the nearest candidate that was not visited yet out of the pool and starts fetching its row; kNone where none is left.
+// Takes the nearest candidate that was not visited yet out of the pool and begins to fetch its row; kNone where none is left.
 inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
     for (;;) {
         float distance = 0;
@@ -182,7 +189,7 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
         if (w.visited.contains(slot)) continue;
         w.visited.insert(slot);
         const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-        prefetch_line(row);
+        prefetch_line(row);  // these two for the addresses' translations, the rest while the present row is scanned
         prefetch_line(row + layout_.bytes - 1);
         return slot;
     }
@@ -195,7 +202,7 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     w.pending = fetch_next(w);
     if (slot == CandidatePool::kNone) {
         if (w.pending == CandidatePool::kNone) return false;
-        prefetch(w.pending, 0, layout_.bytes);
+        prefetch(w.pending);
         return true;
     }
     if (w.visits >= w.most) return false;
@@ -209,12 +216,7 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
     w.pool.tidy(w.limit, w.most - w.visits);
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    const std::uint8_t* next = arrays_.rows + w.pending * layout_.bytes;
-    const std::size_t share = layout_.bytes / layout_.blocks;
-    for (std::size_t b = 0; b < layout_.blocks; ++b) {
-        const Ahead ahead = w.pending == CandidatePool::kNone ? Ahead{} : Ahead{next + b * share, b + 1 == layout_.blocks ? next + layout_.bytes : next + (b + 1) * share};
-        enter(layout_.block_of(row, b), base, ahead, w);
-    }
+    for (std::size_t b = 0; b < layout_.blocks; ++b) enter(layout_.block_of(row, b), base, ahead(w.pending, b), w);
     return true;
 }
 

@@ -116,7 +116,8 @@ private:
     std::uint32_t estimate(const std::uint8_t* block, float limit, Ahead ahead, Walk& w, float* estimates) const;
     bool start(std::size_t count, Walk& w) const;
     std::uint32_t fetch_next(Walk& w) const;
-    void prefetch(std::uint32_t slot, std::size_t from, std::size_t to) const;
+    void prefetch(std::uint32_t slot) const;
+    Ahead ahead(std::uint32_t slot, std::size_t block) const;
 
     Metric metric_;
     const Transform& transform_;

@@ -2,8 +2,8 @@
 //
 // Candidates come nearest first. One is dropped where a kept neighbour is nearer to it than the vertex is, for a walk gets there by way of
 // that neighbour (Toussaint 1980; NSG, arXiv 1707.00143; with slack `alpha`, DiskANN, NeurIPS 2019). Lanes of a block cost the same
-// whether they are used or not, so what is left of the degree is filled with those of the dropped that the rule would keep with a little
-// slack, then with more: they lead in other directions than the kept, where the nearest of the dropped crowd around these.
+// whether they are used or not, so what is left of the degree is filled with the nearest few of the dropped, and then with those that the
+// rule would keep with a little slack, then with more: they lead in other directions than the kept, where the nearest crowd around these.
 #pragma once
 
 #include <cstddef>

@@ -20,6 +20,7 @@ from vsearch.kernels.numba_topk import close, push
 
 AT_ONCE = 64  # vertices whose candidates or codes are held
 HUB = 4  # incoming edges of a vertex that are looked at, the nearest, over the degree
+NEAREST = 4  # of what the rule drops, taken in any case
 SLACK, SLACK_STEPS = np.float32(1.05), 5  # of the rule, for what it leaves of the degree
 DROPPED_SHARE = 2  # dropped candidates that are remembered, over the degree
 NONE = -1
@@ -44,9 +45,9 @@ def _select(
     """Which of its candidates every vertex keeps: the relative neighbourhood rule, nearest first.
 
     One is dropped where a kept neighbour is nearer to it than the vertex is, for a walk gets there by way of that. What
-    is left of the degree is filled with those that the rule would keep with more and more slack, where `spread`, and
-    then with the nearest of the dropped; kept[i] says how many the rule kept. Candidates may be the vertex itself, NONE
-    or there twice; `slots` are NONE and `distances` 0 where there are no more.
+    is left of the degree is filled with the nearest few of the dropped, those that the rule would keep with more and
+    more slack, where `spread`, and then the nearest again; kept[i] says how many the rule kept. Candidates may be the
+    vertex itself, NONE or there twice; `slots` are NONE and `distances` 0 where there are no more.
     """
     degree, width, most = slots.shape[1], rows.dim + min(len(lifts), 1), candidates.shape[1]
     center, near = np.empty(width, dtype=np.float32), np.empty((degree + 1, width), dtype=np.float32)
@@ -75,12 +76,13 @@ def _select(
                 count += 1
         kept[i] = count
         dropped, slackened = min(dropped, DROPPED_SHARE * degree), alpha2
-        for _ in range(SLACK_STEPS if spread else 0):
+        for step in range(SLACK_STEPS if spread else 0):
             slackened, left = slackened * (SLACK * SLACK), 0
             for j in range(dropped):
                 slot, distance = found[j], order[j]
                 read_vector(rows, lifts, slot, near[count])
-                if count == degree or _occluded(near, count, slackened, distance):
+                near_enough = step == 0 and j < NEAREST
+                if count == degree or (not near_enough and _occluded(near, count, slackened, distance)):
                     found[left], order[left] = slot, distance
                     left += 1
                 else:

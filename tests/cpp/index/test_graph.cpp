@@ -71,6 +71,10 @@ TEST(pruner_keeps_the_relative_neighbourhood) {
         const std::size_t by_rule = expected.size();
         if (rest == Rest::kSpread) {
             dropped.resize(std::min<std::size_t>(dropped.size(), 64));
+            while (!dropped.empty() && expected.size() < std::min<std::size_t>(by_rule + 4, 32)) {
+                expected.push_back(dropped.front());
+                dropped.erase(dropped.begin());
+            }
             float alpha2 = 1;
             for (int step = 0; step < 5; ++step) {
                 alpha2 *= 1.05f * 1.05f;

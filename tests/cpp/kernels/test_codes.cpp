@@ -69,19 +69,20 @@ TEST(codes_fastscan_halves_equals_scan_then_bound) {
             Guarded<std::uint16_t> factors(64);
             fill(factors, [] { return static_cast<std::uint16_t>(random_int(0, 0xffff) & 0xbfff); });  // neither infinite nor NaN
             Guarded<float> expected(32), bounds(32), widened(32);
+            const Ahead ahead{block.codes.data(), block.codes.data() + block.codes.size()};  // what is fetched changes nothing
             reference().widen_f16(factors.data(), 32, 0.25f, widened.data());
             for (const float threshold : {0.f, 1.f, -1e30f, std::numeric_limits<float>::infinity()}) {
                 const std::uint32_t wanted = reference().fastscan_halves(block.codes.data(), block.lut.data(), groups, factors.data(), 0.25f, 0.f, 0.f,
-                                                                         threshold, expected.data());
+                                                                         threshold, expected.data(), {});
                 for (std::size_t v = 0; v < 32; ++v) {  // <y, q> of 0 leaves the first column
                     CHECK_AT(expected[v] == widened[v], at(candidate.name, groups, v));
                     CHECK_AT((wanted >> v & 1u) == (widened[v] < threshold), at(candidate.name, groups, v));
                 }
                 for (const float scale : {0.f, 0.01f}) {
                     const std::uint32_t sure = reference().fastscan_halves(block.codes.data(), block.lut.data(), groups, factors.data(), 0.25f, scale,
-                                                                           -3.f * scale, threshold, expected.data());
+                                                                           -3.f * scale, threshold, expected.data(), {});
                     const std::uint32_t mask = candidate.table.fastscan_halves(block.codes.data(), block.lut.data(), groups, factors.data(), 0.25f, scale,
-                                                                               -3.f * scale, threshold, bounds.data());
+                                                                               -3.f * scale, threshold, bounds.data(), ahead);
                     CHECK_AT(mask == sure, at(candidate.name, groups));
                     CHECK_AT(same_bits(bounds.data(), expected.data(), 32), at(candidate.name, groups));
                 }
@@ -100,7 +101,7 @@ TEST(codes_fastscan_halves_reads_subnormals_and_refuses_nan) {
         factors[5] = 0x7e00;   // NaN
         factors[31] = 0x7c00;  // infinity
         Guarded<float> bounds(32);
-        const std::uint32_t mask = candidate.table.fastscan_halves(block.codes.data(), block.lut.data(), 4, factors.data(), 1.f, 1.f, 0.f, 1e30f, bounds.data());
+        const std::uint32_t mask = candidate.table.fastscan_halves(block.codes.data(), block.lut.data(), 4, factors.data(), 1.f, 1.f, 0.f, 1e30f, bounds.data(), {});
         CHECK_AT(mask == ~(1u << 5 | 1u << 31), at(candidate.name, mask));
         CHECK_AT(bounds[3] == 1.f / 16777216.f && bounds[9] == -1023.f / 16777216.f, at(candidate.name, 4));
     }
