@@ -31,7 +31,7 @@ LARGEST_HALF = np.float32(65504)
 @jit
 def _occluded(near: np.ndarray, count: Int, alpha2: Float, distance: Float) -> bool:
     """Whether the candidate near[count], so far from its vertex, is nearer to one of the kept near[:count]."""
-    for t in range(count):
+    for t in range(count):  # noqa: SIM110 (Numba has no any() of a generator)
         if alpha2 * l2(near[t], near[count]) < distance:
             return True
     return False
@@ -301,7 +301,9 @@ class GraphBuilder:
         def piece(first: int, last: int) -> None:
             part = slice(first, last)
             mine = vertices[part], candidates[part]
-            _select(rows, self._lifts, self._alpha2, spread, *mine, out.slots[part], out.distances[part], out.kept[part])
+            _select(
+                rows, self._lifts, self._alpha2, spread, *mine, out.slots[part], out.distances[part], out.kept[part]
+            )
 
         over_ranges(m, self._threads, 1, piece)
         return out
