@@ -24,14 +24,20 @@ inline bool all_finite(const float* x, std::size_t n) {
     return bad == 0;
 }
 
-// Scales rows to length 1, each by its own norm in double; returns the first row without a direction, or n.
+// Scales rows to length 1, each by its own norm in double; returns the first row without a direction, or n. A product with 1 / norm costs a
+// fraction of a division, and in double its error is far below float's.
 inline std::size_t scale_rows(const float* from, std::size_t n, std::size_t d, float* to) {
     for (std::size_t i = 0; i < n; ++i, from += d, to += d) {
         double sum[4] = {};
-        for (std::size_t j = 0; j < d; ++j) sum[j % 4] += static_cast<double>(from[j]) * from[j];
+        const auto add = [&](std::size_t lane, float x) { sum[lane] += static_cast<double>(x) * x; };
+        std::size_t j = 0;
+        for (; j + 4 <= d; j += 4)
+            for (std::size_t lane = 0; lane < 4; ++lane) add(lane, from[j + lane]);
+        for (std::size_t lane = 0; j < d; ++j, ++lane) add(lane, from[j]);
         const double norm = std::sqrt((sum[0] + sum[1]) + (sum[2] + sum[3]));
         if (norm == 0) return i;
-        for (std::size_t j = 0; j < d; ++j) to[j] = static_cast<float>(from[j] / norm);
+        const double inverse = 1.0 / norm;
+        for (j = 0; j < d; ++j) to[j] = static_cast<float>(from[j] * inverse);
     }
     return n;
 }

@@ -276,8 +276,9 @@ def scale_rows(vectors: np.ndarray, out: np.ndarray) -> Int:
         norm = np.sqrt((s0 + s1) + (s2 + s3))
         if norm == 0:
             return i
+        inverse = 1.0 / norm
         for j in range(vectors.shape[1]):
-            out[i, j] = vectors[i, j] / norm
+            out[i, j] = vectors[i, j] * inverse
     return len(vectors)
 
 
