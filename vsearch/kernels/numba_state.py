@@ -15,6 +15,7 @@ from vsearch.kernels.numba_query import new_query
 from vsearch.kernels.numba_transform import QueryMap
 
 FLUSH_SIZE = 256  # survivors held back before they are looked at
+RANK_SAMPLE = 32  # values that tell about which rank another has
 PRIME_BLOCKS = 256  # whose bounds are kept at the start of a query
 
 # What `counts` holds: entries of the heap and of the queue, rows that wait, and what the search did.
@@ -112,7 +113,8 @@ class Work(NamedTuple):
     row: np.ndarray
     queue: Queue
     primed: np.ndarray  # bounds of the first blocks of a query
-    least: np.ndarray  # the least of each of them, and sorted
+    least: np.ndarray  # the least of each of them
+    sample: np.ndarray  # of these
 
 
 class Best(NamedTuple):
@@ -140,7 +142,8 @@ def new_work(x: IvfArrays, probes: int) -> Work:
         row=np.empty(dim, dtype=np.float32),
         queue=Queue(bounds, slots, positions, sorted_bounds, order, waiting, distances, np.zeros(6, dtype=np.int64)),
         primed=np.empty((PRIME_BLOCKS, BLOCK), dtype=np.float32),
-        least=np.empty((2, PRIME_BLOCKS), dtype=np.float32),
+        least=np.empty(PRIME_BLOCKS, dtype=np.float32),
+        sample=np.empty(RANK_SAMPLE, dtype=np.float32),
     )
 
 

@@ -34,6 +34,7 @@ from vsearch.kernels.numba_state import (
     HEAP,
     PRIME_BLOCKS,
     QUEUE,
+    RANK_SAMPLE,
     REFINED,
     RESCALE,
     SCANNED,
@@ -55,7 +56,7 @@ from vsearch.kernels.numba_state import (
 from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
 
-PRIMED_PER_RESULT = 4  # vectors looked at for each that is asked for, before there is a threshold
+PRIMED_PER_RESULT = 2  # vectors looked at for each that is asked for, before there is a threshold
 REFINE_BATCH = 4  # rows scored between two looks at the k-th best
 ROUNDING = np.float32(1e-6)  # of estimates, relative to the squares and products they are made of
 WALK, DIRECT = 2.0, 50.0  # cost of a vector walked over, and of a match scored directly
@@ -288,9 +289,11 @@ def _prime(
                 bound = INFINITY
             w.primed[b, v] = bound
             least = min(least, bound)
-        w.least[0, b] = w.least[1, b] = least
-    w.least[1, :blocks].sort()
-    few = w.least[1, PRIMED_PER_RESULT * len(best.ids) + BLOCK]
+        w.least[b] = least
+    for i in range(RANK_SAMPLE):
+        w.sample[i] = w.least[i * blocks // RANK_SAMPLE]
+    w.sample.sort()
+    few = w.sample[(PRIMED_PER_RESULT * len(best.ids) + BLOCK) * RANK_SAMPLE // blocks]  # about that many are below
     _visit(codes, stored, first_block, blocks, few, -INFINITY, margins, scorer, w, best)
     limit = threshold(best.distances, w.queue.counts[HEAP]) - (margins[0] - margins[1])
     _visit(codes, stored, first_block, blocks, limit, few, margins, scorer, w, best)
@@ -316,7 +319,7 @@ def _visit(
         if counts[QUEUE] >= FLUSH_SIZE:
             _flush(codes, stored, w.query, base, slack, first_margin, full_margin, scorer, w.queue, best)
             limit = min(limit, threshold(best.distances, counts[HEAP]) - low)
-        if not w.least[0, b] < limit:
+        if not w.least[b] < limit:
             continue
         at = counts[QUEUE]
         for v in range(BLOCK):
