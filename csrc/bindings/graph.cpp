@@ -13,6 +13,14 @@ namespace {
 
 constexpr std::size_t kShortGraph = 32;  // vertices: a microsecond or two
 
+GraphQuery search_of(std::size_t k, float effort, std::size_t most) {
+    GraphQuery search;
+    search.k = k;
+    search.effort = effort;
+    search.most = most;
+    return search;
+}
+
 class BoundGraph {
 public:
     BoundGraph(const std::string& metric, const py::object& transform, const py::object& codec, const std::string& row_dtype, std::size_t degree)
@@ -56,36 +64,16 @@ public:
     }
 
     py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, std::size_t threads, const py::object& filter, std::size_t matches) {
-        const bool single = queries.ndim() == 1;
-        require(queries.ndim() == (single ? 1 : 2) && static_cast<std::size_t>(queries.shape(single ? 0 : 1)) == scan_.dim(), "queries: wrong shape");
         require(k > 0 && most > 0, "k and most must be positive");
-        const std::size_t nq = single ? 1 : rows_of(queries);
-        GraphQuery options;
-        options.k = k;
-        options.effort = effort;
-        options.most = most;
-        Array<std::uint8_t> bitmap;
-        if (!filter.is_none()) {
-            bitmap = py::cast<Array<std::uint8_t>>(filter);
-            options.filter = bitmap.data();
-            options.matches = matches;
-        }
-        Answer answer(nq, k, single);
-        run_shared(gate_, is_short(nq), [&] {
-            require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (scan_.arrays().n + 7) / 8, "filter: wrong length");
-            scan_.search(queries.data(), nq, options, threads, answer.ids, answer.distances);
-        });
-        return answer.take();
+        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, search_of(k, effort, most), threads, filter,
+                             matches);
     }
 
     // A search on one thread, or None where the arguments are not ready for it.
     py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most) {
         const ReadyQuery ready(query, k, scan_.dim(), metric_);
         if (!ready.ready()) return py::none();
-        GraphQuery options;
-        options.k = ready.k();
-        options.effort = effort;
-        options.most = most;
+        const GraphQuery options = search_of(ready.k(), effort, most);
         Answer answer(1, options.k, true);
         run_shared(gate_, is_short(1), [&] { scan_.search(ready.data(), 1, options, 1, answer.ids, answer.distances); });
         return answer.take();
@@ -111,14 +99,6 @@ private:
     Gate gate_;
     py::tuple kept_;
 };
-
-GraphQuery search_of(std::size_t k, float effort, std::size_t most) {
-    GraphQuery search;
-    search.k = k;
-    search.effort = effort;
-    search.most = most;
-    return search;
-}
 
 class BoundBuilder {
 public:

@@ -63,23 +63,9 @@ public:
 
     py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, std::size_t window, std::size_t threads,
                      const py::object& filter, std::size_t matches) {
-        const bool single = queries.ndim() == 1;
-        require(queries.ndim() == (single ? 1 : 2) && static_cast<std::size_t>(queries.shape(single ? 0 : 1)) == scan_.dim(), "queries: wrong shape");
         require(k > 0 && most > 0, "k and most must be positive");
-        const std::size_t nq = single ? 1 : rows_of(queries);
-        CompactQuery options = query_of(k, effort, most, window);
-        Array<std::uint8_t> bitmap;
-        if (!filter.is_none()) {
-            bitmap = py::cast<Array<std::uint8_t>>(filter);
-            options.filter = bitmap.data();
-            options.matches = matches;
-        }
-        Answer answer(nq, k, single);
-        run_shared(gate_, is_short(nq), [&] {
-            require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (scan_.arrays().n + 7) / 8, "filter: wrong length");
-            scan_.search(queries.data(), nq, options, threads, answer.ids, answer.distances);
-        });
-        return answer.take();
+        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, query_of(k, effort, most, window), threads,
+                             filter, matches);
     }
 
     // A search on one thread, or None where the arguments are not ready for it.

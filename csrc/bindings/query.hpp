@@ -118,4 +118,26 @@ void run_shared(Gate& gate, bool is_short, Run run) {
     run();
 }
 
+// A search for one query or many, with writers kept out: checks, the answer's arrays, and the filter's place in `options`, whose k is set.
+// `size()` tells how many vectors there are, and a search that looks at `short_size` of them or fewer is a short one.
+template <class Scan, class Options, class Size>
+py::tuple search_shared(Scan& scan, Gate& gate, std::size_t dim, Size size, std::size_t short_size, const Array<float>& queries, Options options,
+                        std::size_t threads, const py::object& filter, std::size_t matches) {
+    const bool single = queries.ndim() == 1;
+    require(queries.ndim() == (single ? 1 : 2) && static_cast<std::size_t>(queries.shape(single ? 0 : 1)) == dim, "queries: wrong shape");
+    const std::size_t nq = single ? 1 : rows_of(queries);
+    Array<std::uint8_t> bitmap;
+    if (!filter.is_none()) {
+        bitmap = py::cast<Array<std::uint8_t>>(filter);
+        options.filter = bitmap.data();
+        options.matches = matches;
+    }
+    Answer answer(nq, options.k, single);
+    run_shared(gate, size() * nq <= short_size, [&] {
+        require(options.filter == nullptr || static_cast<std::size_t>(bitmap.size()) >= (size() + 7) / 8, "filter: wrong length");
+        scan.search(queries.data(), nq, options, threads, answer.ids, answer.distances);
+    });
+    return answer.take();
+}
+
 }  // namespace vsearch::bindings

@@ -28,6 +28,15 @@ ROWS_LOOKED_AT = 4096
 LARGEST_HALF = np.float32(65504)
 
 
+def rename_neighbours(neighbours: np.ndarray, n: int, renamed: np.ndarray, count: int) -> None:
+    """Puts `renamed[slot]` in the place of every slot, in the first `count` rows of a graph of n vertices."""
+    renamed = array(renamed, np.uint32)
+    require(renamed.shape == (n,) and 0 <= count <= n, "renamed: wrong length")
+    for first in range(0, count, ROWS_LOOKED_AT):
+        some = neighbours[first : min(count, first + ROWS_LOOKED_AT)]
+        some[...] = renamed[some]
+
+
 @jit
 def _occluded(near: np.ndarray, count: Int, alpha2: Float, distance: Float) -> bool:
     """Whether the candidate near[count], so far from its vertex, is nearer to one of the kept near[:count]."""
@@ -249,11 +258,7 @@ class GraphBuilder:
 
     def rename(self, renamed: np.ndarray, count: int) -> None:
         """Renames neighbours, `renamed[slot]` being the new slot of each, in the first `count` rows."""
-        renamed = array(renamed, np.uint32)
-        require(renamed.shape == (self._n,) and 0 <= count <= self._n, "renamed: wrong length")
-        for first in range(0, count, ROWS_LOOKED_AT):
-            some = self._neighbours[first : min(count, first + ROWS_LOOKED_AT)]
-            some[...] = renamed[some]
+        rename_neighbours(self._neighbours, self._n, renamed, count)
 
     # --------------------------------------------------------------------------------------------------------- entries
 

@@ -26,7 +26,7 @@ from vsearch.kernels.numba_base import (
 )
 from vsearch.kernels.numba_distance import KINDS, NO_ROWS, ready_query, rows_view, widened
 from vsearch.kernels.numba_graph import NO_FILTER, NO_LIFTS, NO_VISITS
-from vsearch.kernels.numba_graph_build import AT_ONCE, HUB, NONE, ROWS_LOOKED_AT, Incoming, Links, _select, _spread
+from vsearch.kernels.numba_graph_build import AT_ONCE, HUB, NONE, Incoming, Links, _select, _spread, rename_neighbours
 from vsearch.kernels.numba_graph_compact_walk import (
     ENTERED,
     GROUP,
@@ -262,11 +262,7 @@ class GraphCompactBuilder:
 
     def rename(self, renamed: np.ndarray, count: int) -> None:
         """Renames neighbours, `renamed[slot]` being the new slot of each, in the first `count` rows."""
-        renamed = array(renamed, np.uint32)
-        require(renamed.shape == (self._n,) and 0 <= count <= self._n, "renamed: wrong length")
-        for first in range(0, count, ROWS_LOOKED_AT):
-            some = self._neighbours[first : min(count, first + ROWS_LOOKED_AT)]
-            some[...] = renamed[some]
+        rename_neighbours(self._neighbours, self._n, renamed, count)
 
     def unreached(self) -> np.ndarray:
         """Slots that cannot be reached from the entry vertices, one for each group of them."""
