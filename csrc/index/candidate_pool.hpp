@@ -40,6 +40,13 @@ public:
         slots_[size_++] = slot;
     }
 
+    // The same where `known` is false, without a branch: which of a block's vertices were visited is past prediction.
+    void put_unless(bool known, float distance, std::uint32_t slot) {
+        distances_[size_] = distance;
+        slots_[size_] = slot;
+        size_ += known ? 0u : 1u;
+    }
+
     // The nearest candidate, which stays in; kNone where there is none.
     std::uint32_t nearest(float* distance) {
         fill_lanes(size_);

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kStarts = 4;       // entry vertices that a walk begins with
 constexpr float kLengthened = 4;
+constexpr std::size_t kBlockParts = 4;   // of the next row, asked for with each block of this one
 
 std::size_t element_bytes(RowType type) { return type == RowType::kF32 ? 4 : type == RowType::kInt8 ? 1 : 2; }
 
@@ -68,9 +69,18 @@ void GraphScan::give_back(std::unique_ptr<Walk> walk) {
     idle_.push_back(std::move(walk));
 }
 
-inline void GraphScan::prefetch(std::uint32_t slot) const {
+inline void ask(Ahead ahead) {
+    for (; ahead.next < ahead.end; ahead.next += kAlignment) prefetch_line(ahead.next);
+}
+
+// Some of the row of the next vertex, asked for while the present one is visited: the first part before it is scored, then two parts while
+// each of its blocks is scanned and two after that. Asked for at once they would stall the core, which has room for some twenty misses;
+// asked for all along the visit they arrive beside it.
+inline Ahead GraphScan::ahead(std::uint32_t slot, std::size_t from, std::size_t to) const {
+    if (slot == CandidatePool::kNone) return {};
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    for (std::size_t at = 0; at < layout_.bytes; at += kAlignment) prefetch_line(row + at);
+    const std::size_t lines = layout_.bytes / kAlignment, parts = 1 + kBlockParts * layout_.blocks;
+    return {row + lines * from / parts * kAlignment, row + lines * to / parts * kAlignment};
 }
 
 // Estimates of a block's 32 vertices, without what depends on the vector they were coded against; bit v says that the v-th is below `limit`.
@@ -82,7 +92,7 @@ inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit,
     if (layout.columns == 2)
         return kernel.fastscan_halves(layout.codes(block), query.lut(), layout.symbols, reinterpret_cast<const std::uint16_t*>(layout.column(block, 0)), scales.add,
                                       scales.rescale * query.scale(), scales.rescale * query.offset(), limit, estimates, ahead);
-    for (; ahead.next < ahead.end; ahead.next += kAlignment) prefetch_line(ahead.next);
+    ask(ahead);
     kernel.widen_f16(layout.column(block, 0), kBlock, scales.add, w.add);
     kernel.widen_f16(layout.column(block, 1), kBlock, scales.rescale, w.rescale);
     kernel.widen_f16(layout.column(block, 2), kBlock, scales.rescale * query.sum(), estimates);  // a grid that is not centred on zero
@@ -90,24 +100,17 @@ inline std::uint32_t GraphScan::estimate(const std::uint8_t* block, float limit,
     return kernel.fastscan_bound(layout.codes(block), query.lut(), layout.symbols, w.add, w.rescale, query.scale(), query.offset(), limit, estimates);
 }
 
-// What of the row of the next vertex is fetched while a block of this one is scanned.
-inline Ahead GraphScan::ahead(std::uint32_t slot, std::size_t block) const {
-    if (slot == CandidatePool::kNone) return {};
-    const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    return {row + layout_.bytes * block / layout_.blocks, row + layout_.bytes * (block + 1) / layout_.blocks};
-}
-
 // Puts what a block says of its 32 vertices into the pool; `base` is the squared distance of the query to what they were coded against.
 inline void GraphScan::enter(const std::uint8_t* block, float base, Ahead ahead, Walk& w) const {
     std::uint32_t mask = estimate(block, w.limit - base, ahead, w, w.bound);
     const std::uint32_t* slots = layout_.block.slot(block);
     w.pool.reserve(kBlock);
+    const std::size_t before = w.pool.size();
     for (; mask != 0; mask &= mask - 1) {
         const unsigned lane = lowest_bit64(mask);
-        if (w.visited.contains(slots[lane])) continue;
-        w.pool.put(w.bound[lane] + base, slots[lane]);
-        ++w.counters.entered;
+        w.pool.put_unless(w.visited.contains(slots[lane]), w.bound[lane] + base, slots[lane]);
     }
+    w.counters.entered += w.pool.size() - before;
 }
 
 // `lift` is the further coordinate of a stored vector that the builder looks for under ip, null for queries, which have none. These are made
@@ -178,8 +181,8 @@ bool GraphScan::start(std::size_t count, Walk& w) const {
     return any;
 }
 
-// Takes the nearest candidate that was not visited yet out of the pool and begins to fetch its row; kNone where none is left.
-inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
+// Takes the nearest candidate that was not visited yet out of the pool; kNone where none is left.
+inline std::uint32_t GraphScan::take_next(Walk& w) const {
     for (;;) {
         float distance = 0;
         const std::uint32_t slot = w.pool.nearest(&distance);
@@ -188,9 +191,6 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
         w.pool.take();
         if (w.visited.contains(slot)) continue;
         w.visited.insert(slot);
-        const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-        prefetch_line(row);  // these two for the addresses' translations, the rest while the present row is scanned
-        prefetch_line(row + layout_.bytes - 1);
         return slot;
     }
 }
@@ -199,16 +199,17 @@ inline std::uint32_t GraphScan::fetch_next(Walk& w) const {
 // chosen without knowing this one's neighbours. That costs a few visits more, but no visit waits for memory.
 inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const {
     const std::uint32_t slot = w.pending;
-    w.pending = fetch_next(w);
+    w.pending = take_next(w);
     if (slot == CandidatePool::kNone) {
         if (w.pending == CandidatePool::kNone) return false;
-        prefetch(w.pending);
+        ask(ahead(w.pending, 0, 1 + kBlockParts * layout_.blocks));
         return true;
     }
     if (w.visits >= w.most) return false;
     ++w.visits;
+    ask(ahead(w.pending, 0, 1));
     float score = 0;
-    w.scorer.score(rows_, &slot, 1, &score);
+    w.scorer.score(rows_.from(slot), nullptr, 1, &score);
     if (w.lift != 0.0f) score -= w.lift * arrays_.lifts[slot];
     if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
     const float base = w.shift + w.scale * score;
@@ -216,7 +217,10 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
     w.pool.tidy(w.limit, w.most - w.visits);
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    for (std::size_t b = 0; b < layout_.blocks; ++b) enter(layout_.block_of(row, b), base, ahead(w.pending, b), w);
+    for (std::size_t b = 0, part = 1; b < layout_.blocks; ++b, part += kBlockParts) {
+        enter(layout_.block_of(row, b), base, ahead(w.pending, part, part + kBlockParts / 2), w);
+        ask(ahead(w.pending, part + kBlockParts / 2, part + kBlockParts));
+    }
     return true;
 }
 

@@ -115,9 +115,8 @@ private:
     void enter(const std::uint8_t* block, float base, Ahead ahead, Walk& w) const;
     std::uint32_t estimate(const std::uint8_t* block, float limit, Ahead ahead, Walk& w, float* estimates) const;
     bool start(std::size_t count, Walk& w) const;
-    std::uint32_t fetch_next(Walk& w) const;
-    void prefetch(std::uint32_t slot) const;
-    Ahead ahead(std::uint32_t slot, std::size_t block) const;
+    std::uint32_t take_next(Walk& w) const;
+    Ahead ahead(std::uint32_t slot, std::size_t from, std::size_t to) const;
 
     Metric metric_;
     const Transform& transform_;

@@ -1,11 +1,13 @@
 // Centroid kernels, AVX2. What bounds the loops (Zen 3: 2 multiplications, 2 other float operations and 2 loads a cycle):
 //   scores     a multiplication and a subtraction for 8 centroids, on different ports: as quick here as a fused one, which
 //              would round otherwise than machines without it. 4 rows share two loads of the table.
-//   argmin     one load and one minimum for 8 values, then the search for the first that equals it
+//   argmin     four operations for 8 values, and some 15 cycles for what is left in 16 lanes
 //   sum_rows   the loads
 #pragma once
 
 #include <immintrin.h>
+
+#include <limits>
 
 #include "kernels/ops/unroll.hpp"
 #include "kernels/table.hpp"
@@ -43,23 +45,33 @@ void scores_f32(const float* rows, std::size_t stride, std::size_t n, std::size_
     for (; i < n; ++i) score_centroids<1>(rows + i * stride, stride, d, table, bias, count, out + i * count);
 }
 
+inline __m256i choose(__m256 mask, __m256i yes, __m256i no) { return _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask)); }
+
+// One pass that keeps the least of each of 16 lanes and where it was: a second pass, which looks for the least, costs a mispredicted branch.
+// Of equal values a lane keeps the first, and of equal lanes that of the lowest position is taken.
 std::size_t argmin_f32(const float* values, std::size_t n) {
-    __m256 low = _mm256_loadu_ps(values), high = _mm256_loadu_ps(values + 8);
-    for (std::size_t k = 16; k < n; k += 16) {
-        low = _mm256_min_ps(low, _mm256_loadu_ps(values + k));
-        high = _mm256_min_ps(high, _mm256_loadu_ps(values + k + 8));
-    }
-    low = _mm256_min_ps(low, high);
-    low = _mm256_min_ps(low, _mm256_permute2f128_ps(low, low, 1));
-    low = _mm256_min_ps(low, _mm256_permute_ps(low, 0x4e));
-    low = _mm256_min_ps(low, _mm256_permute_ps(low, 0xb1));
+    __m256 low = _mm256_set1_ps(std::numeric_limits<float>::infinity()), high = low;
+    const __m256i nowhere = _mm256_set1_epi32(0x7fffffff);
+    __m256i low_at = nowhere, high_at = nowhere, at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     for (std::size_t k = 0; k < n; k += 16) {
-        const unsigned first = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values + k), low, _CMP_EQ_OQ)));
-        const unsigned second = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values + k + 8), low, _CMP_EQ_OQ)));
-        const unsigned mask = first | second << 8;
-        if (mask != 0) return k + _tzcnt_u32(mask);
+        const __m256 first = _mm256_loadu_ps(values + k), second = _mm256_loadu_ps(values + k + 8);
+        low_at = choose(_mm256_cmp_ps(first, low, _CMP_LT_OQ), at, low_at);
+        high_at = choose(_mm256_cmp_ps(second, high, _CMP_LT_OQ), _mm256_add_epi32(at, _mm256_set1_epi32(8)), high_at);
+        low = _mm256_min_ps(first, low);  // a NaN leaves the second operand
+        high = _mm256_min_ps(second, high);
+        at = _mm256_add_epi32(at, _mm256_set1_epi32(16));
     }
-    return 0;
+    __m256 least = _mm256_min_ps(low, high);
+    least = _mm256_min_ps(least, _mm256_permute2f128_ps(least, least, 1));
+    least = _mm256_min_ps(least, _mm256_permute_ps(least, 0x4e));
+    least = _mm256_min_ps(least, _mm256_permute_ps(least, 0xb1));
+    const __m256i found = _mm256_min_epu32(choose(_mm256_cmp_ps(low, least, _CMP_EQ_OQ), low_at, nowhere),
+                                           choose(_mm256_cmp_ps(high, least, _CMP_EQ_OQ), high_at, nowhere));
+    __m128i position = _mm_min_epu32(_mm256_castsi256_si128(found), _mm256_extracti128_si256(found, 1));
+    position = _mm_min_epu32(position, _mm_shuffle_epi32(position, 0x4e));
+    position = _mm_min_epu32(position, _mm_shuffle_epi32(position, 0xb1));
+    const auto where = static_cast<std::uint32_t>(_mm_cvtsi128_si32(position));
+    return where < n ? where : 0;
 }
 
 void sum_rows_f32(const float* const* rows, std::size_t count, float start, std::size_t n, float* out) {

@@ -18,7 +18,7 @@ namespace {
 
 inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
-constexpr std::size_t kAheadLines = 4;  // fetched for every 128 bytes scanned
+constexpr std::size_t kAheadLines = 2;  // fetched for every 128 bytes scanned
 
 // Sums of 8 vectors each, in vector order: {0..7}, {8..15}, {16..23}, {24..31} as uint16.
 struct FastscanSums {
@@ -52,7 +52,10 @@ inline FastscanSums fastscan_sums(const std::uint8_t* codes, const std::uint8_t*
     };
     std::size_t g = 0;
     for (; g + 8 <= groups; g += 8, codes += 128, lut += 128) {
-        for (std::size_t i = 0; i < kAheadLines && ahead.next < ahead.end; ++i, ahead.next += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead.next), _MM_HINT_T0);
+        if (ahead.next < ahead.end) {  // one condition a turn: the last may ask for a line too many
+            VSEARCH_UNROLL for (std::size_t i = 0; i < kAheadLines; ++i) _mm_prefetch(reinterpret_cast<const char*>(ahead.next + 64 * i), _MM_HINT_T0);
+            ahead.next += 64 * kAheadLines;
+        }
         const Looked first = add8(look_up(codes, lut), look_up(codes + 32, lut + 32));
         widen(add8(first, add8(look_up(codes + 64, lut + 64), look_up(codes + 96, lut + 96))));
     }
