@@ -30,6 +30,7 @@ __all__: list[str] = [
     "block_bytes",
     "cpu_features",
     "distances",
+    "dot_bits",
     "dot_i8",
     "dot_planes",
     "dot_u4",
@@ -41,6 +42,7 @@ __all__: list[str] = [
     "hamming",
     "isa",
     "kernel_origins",
+    "lane_symbols",
     "level_codes",
     "level_dot",
     "level_scores",
@@ -320,6 +322,7 @@ def cpu_features() -> dict[str, Any]:
 def distances(
     metric: str, dtype: str, queries: npt.NDArray[np.float32], rows: np.ndarray, factors: Any = None, slots: Any = None
 ) -> npt.NDArray[np.float32]: ...
+def dot_bits(bits: npt.NDArray[np.uint8], query: npt.NDArray[np.int16]) -> int: ...
 def dot_i8(query: npt.NDArray[np.int16], rows: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]: ...
 def dot_planes(bits: int, codes: npt.NDArray[np.uint8], query: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]: ...
 def dot_u4(query: npt.NDArray[np.int8], rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
@@ -346,12 +349,11 @@ def kernel_origins() -> list[tuple[str, str]]:
     (kernel, unit that installed it) of the table in use.
     """
 
+def lane_symbols(codes: npt.NDArray[np.uint8], lane: int) -> npt.NDArray[np.uint8]: ...
 def level_codes(
     x: npt.NDArray[np.float32], factor: float, thresholds: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint8]: ...
-def level_dot(
-    codes: npt.NDArray[np.uint8], levels: npt.NDArray[np.float32], query: npt.NDArray[np.float32]
-) -> float: ...
+def level_dot(codes: npt.NDArray[np.uint8], levels: npt.NDArray[np.int16], query: npt.NDArray[np.int16]) -> int: ...
 def level_scores(
     values: npt.NDArray[np.int16], thresholds: npt.NDArray[np.int16], levels: npt.NDArray[np.int16]
 ) -> tuple[Any, ...]: ...
@@ -429,7 +431,7 @@ def unit_rows(vectors: npt.NDArray[np.float32]) -> tuple[Any, ...]:
     """
 
 def unpack_levels(
-    symbols: npt.NDArray[np.uint8], column: int, shift: int, extra: npt.NDArray[np.uint8], prefix: int, rest: int
+    symbols: npt.NDArray[np.uint8], extra: npt.NDArray[np.uint8], prefix: int, rest: int
 ) -> npt.NDArray[np.uint8]: ...
 def unpack_planes(bits: int, codes: npt.NDArray[np.uint8], dim: int) -> npt.NDArray[np.uint8]: ...
 def use_isa(level: str) -> None:

@@ -36,9 +36,24 @@ Array<std::int32_t> dot_planes(int bits, const Array<std::uint8_t>& codes, const
     const std::int8_t* q = query.data();
     {
         py::gil_scoped_release unlocked;
-        for (std::size_t i = 0; i < n; ++i) out[i] = kernels().dot_planes(bits, from + i * stride, q, chunks);
+        kernels().dot_planes(bits, q, from, stride, n, chunks, out);
     }
     return dots;
+}
+
+// codes: (groups, 16), a block in FastScan order; the symbols of a lane, two a byte.
+Array<std::uint8_t> lane_symbols(const Array<std::uint8_t>& codes, std::size_t lane) {
+    require(codes.ndim() == 2 && columns_of(codes) == 16 && rows_of(codes) % 4 == 0 && lane < kBlock, "lane_symbols: wrong shape");
+    Array<std::uint8_t> symbols(static_cast<py::ssize_t>(rows_of(codes) / 2));
+    kernels().lane_symbols(codes.data(), lane, rows_of(codes), symbols.mutable_data());
+    return symbols;
+}
+
+// bits: an eighth as many bytes as the query has values.
+std::int32_t dot_bits(const Array<std::uint8_t>& bits, const Array<std::int16_t>& query) {
+    require(bits.ndim() == 1 && query.ndim() == 1 && rows_of(query) % kDimMultiple == 0 && 8 * rows_of(bits) == rows_of(query), "dot_bits: wrong shape");
+    require(rows_of(query) < 65536, "dot_bits: too long");
+    return kernels().dot_bits(bits.data(), query.data(), rows_of(query));
 }
 
 Array<std::uint8_t> pack(int bits, const Array<std::uint8_t>& values) {
@@ -67,7 +82,7 @@ Array<std::uint32_t> popcount_planes(const Array<std::uint64_t>& codes, const Ar
     const int bits = static_cast<int>(rows_of(planes));
     {
         py::gil_scoped_release unlocked;
-        for (std::size_t i = 0; i < n; ++i) out[i] = kernels().popcount_planes(from + i * words, query, bits, words);
+        kernels().popcount_planes(query, bits, from, words, n, out);
     }
     return sums;
 }
@@ -120,6 +135,8 @@ void register_codes(py::module_& m) {
     m.def("unpack_planes", &unpack, py::arg("bits"), py::arg("codes"), py::arg("dim"));
     m.def("popcount_planes", &popcount_planes, py::arg("codes"), py::arg("planes"));
     m.def("hamming", &hamming, py::arg("query"), py::arg("codes"));
+    m.def("lane_symbols", &lane_symbols, py::arg("codes"), py::arg("lane"));
+    m.def("dot_bits", &dot_bits, py::arg("bits"), py::arg("query"));
     m.def("fht", &fht, py::arg("x"));
     m.def("lookup_tables", &lookup_tables, py::arg("query"));
 }

@@ -1,10 +1,14 @@
 // The encoder's kernels one by one, for tests against NumPy oracles.
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "bindings/arrays.hpp"
 #include "kernels/table.hpp"
 #include "quantize/block.hpp"
+#include "quantize/levels.hpp"
 
 namespace vsearch::bindings {
 namespace {
@@ -84,21 +88,26 @@ Array<std::uint8_t> level_codes(const Array<float>& x, float factor, const Array
     return codes;
 }
 
-// symbols: the nibbles of a column of bytes; extra: 2 * rest bytes for each 16 dims.
-Array<std::uint8_t> unpack_levels(const Array<std::uint8_t>& symbols, std::size_t column, int shift, const Array<std::uint8_t>& extra, int prefix, int rest) {
-    require(symbols.ndim() == 2 && column < columns_of(symbols) && (shift == 0 || shift == 4) && extra.ndim() == 1, "unpack_levels: wrong shape");
+// symbols: two a byte; extra: 2 * rest bytes for each 16 dims.
+Array<std::uint8_t> unpack_levels(const Array<std::uint8_t>& symbols, const Array<std::uint8_t>& extra, int prefix, int rest) {
+    require(symbols.ndim() == 1 && extra.ndim() == 1, "unpack_levels: wrong shape");
     require((prefix == 1 || prefix == 2 || prefix == 4) && rest >= 0 && prefix + rest <= 8, "unpack_levels: out of range");
-    const std::size_t per_unit = 4 * static_cast<std::size_t>(prefix), units = rows_of(symbols) / per_unit;
+    const std::size_t per_unit = 2 * static_cast<std::size_t>(prefix), units = rows_of(symbols) / per_unit;
     require(rows_of(symbols) % per_unit == 0 && rows_of(extra) == 2 * static_cast<std::size_t>(rest) * units, "unpack_levels: wrong shape");
     Array<std::uint8_t> codes(static_cast<py::ssize_t>(16 * units));
-    kernels().unpack_levels(symbols.data() + column, columns_of(symbols), shift, extra.data(), prefix, rest, units, codes.mutable_data());
+    kernels().unpack_levels(symbols.data(), extra.data(), prefix, rest, units, codes.mutable_data());
     return codes;
 }
 
-float level_dot(const Array<std::uint8_t>& codes, const Array<float>& levels, const Array<float>& query) {
+std::int32_t level_dot(const Array<std::uint8_t>& codes, const Array<std::int16_t>& levels, const Array<std::int16_t>& query) {
     require(whole_units(codes) && query.ndim() == 1 && rows_of(query) == rows_of(codes) && levels.ndim() == 1 && rows_of(levels) <= 256, "level_dot: wrong shape");
     for (py::ssize_t j = 0; j < codes.size(); ++j) require(codes.data()[j] < rows_of(levels), "level_dot: code out of range");
-    return kernels().level_dot(codes.data(), levels.data(), static_cast<int>(rows_of(levels)), query.data(), rows_of(codes));
+    std::int64_t peak = 0, sum = 0;
+    for (py::ssize_t i = 0; i < levels.size(); ++i) peak = std::max<std::int64_t>(peak, std::abs(std::int64_t{levels.data()[i]}));
+    for (py::ssize_t j = 0; j < query.size(); ++j) sum += std::abs(std::int64_t{query.data()[j]});
+    require(peak * sum <= std::numeric_limits<std::int32_t>::max(), "level_dot: the sum may not fit in 32 bits");
+    const std::vector<std::uint8_t> bytes = level_bytes(levels.data(), rows_of(levels));
+    return kernels().level_dot(codes.data(), bytes.data(), bytes.size() / 2, query.data(), rows_of(codes));
 }
 
 }  // namespace
@@ -112,7 +121,7 @@ void register_encode(py::module_& m) {
     m.def("level_scores", &level_scores, py::arg("values"), py::arg("thresholds"), py::arg("levels"));
     m.def("bin_scores", &bin_scores, py::arg("x"), py::arg("w"), py::arg("scale"), py::arg("offset"), py::arg("table"));
     m.def("level_codes", &level_codes, py::arg("x"), py::arg("factor"), py::arg("thresholds"));
-    m.def("unpack_levels", &unpack_levels, py::arg("symbols"), py::arg("column"), py::arg("shift"), py::arg("extra"), py::arg("prefix"), py::arg("rest"));
+    m.def("unpack_levels", &unpack_levels, py::arg("symbols"), py::arg("extra"), py::arg("prefix"), py::arg("rest"));
     m.def("level_dot", &level_dot, py::arg("codes"), py::arg("levels"), py::arg("query"));
 }
 

@@ -63,18 +63,24 @@ using FastscanHalvesKernel = std::uint32_t (*)(const std::uint8_t* codes, const 
 // The same where all vectors have the same factors, so that the bound is a sum: bit v of the result says sums[v] >= least.
 using FastscanAtLeastKernel = std::uint32_t (*)(const std::uint8_t* codes, const std::uint8_t* lut, std::size_t groups, std::uint32_t least, std::uint16_t* sums);
 
-// Dot product of one packed code (1..8 bits per dim, plane layout of quantize/planes.hpp) with int8 queries in
-// [-127, 127], exact in int32. chunks = number of 64-dim chunks.
-using PlanesKernel = std::int32_t (*)(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks);
+// Dot products of n packed codes (1..8 bits per dim, plane layout of quantize/planes.hpp), code i at codes + i * stride_bytes,
+// with an int8 query in [-127, 127], exact in int32. chunks = number of 64-dim chunks.
+using PlanesKernel = void (*)(int bits, const std::int8_t* query, const std::uint8_t* codes, std::size_t stride_bytes, std::size_t n, std::size_t chunks, std::int32_t* out);
 
 // Packs `chunks` times 64 values, each below 2^bits, into that layout.
 using PackPlanesKernel = void (*)(int bits, const std::uint8_t* values, std::size_t chunks, std::uint8_t* code);
 
-// sum_b 2^b * popcount(code & query_plane_b) for `bits` query planes of `words` 64-bit words each, one row-major 1-bit code.
-using BitPlanesKernel = std::uint32_t (*)(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words);
+// out[i] = sum_b 2^b * popcount(rows[i] & query_plane_b) for `bits` query planes of `words` 64-bit words each, over n row-major 1-bit codes.
+using BitPlanesKernel = void (*)(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out);
 
 // out[i] = popcount(query ^ rows[i]) over n row-major codes of `words` 64-bit words.
 using HammingKernel = void (*)(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out);
+
+// The symbols of one lane of a block (quantize/block.hpp) in order, two a byte, the lower nibble first; groups is a multiple of 4.
+using LaneSymbolsKernel = void (*)(const std::uint8_t* codes, std::size_t lane, std::size_t groups, std::uint8_t* symbols);
+
+// sum of the query[j] whose bit j of the row is set, exact in int32 (the caller keeps sum |query| < 2^31); d a multiple of 16.
+using DotBitsKernel = std::int32_t (*)(const std::uint8_t* bits, const std::int16_t* query, std::size_t d);
 
 // Unnormalised fast Walsh-Hadamard transform in place; n a power of two. Adds and subtracts in one fixed order, so every ISA
 // gives the same bits.
@@ -109,12 +115,13 @@ using BinScoresKernel = void (*)(const float* x, const float* w, std::size_t d, 
 // multiple of 16.
 using LevelCodesKernel = void (*)(const float* x, std::size_t n, float factor, const float* thresholds, int count, std::uint8_t* codes);
 
-// Puts codes together from symbols, the nibbles symbols[g * stride] >> shift & 15, and `rest` lower bits (quantize/levels.hpp), 16 dims
-// a unit: `prefix` is 1, 2 or 4, so that a unit has 4 * prefix symbols.
-using UnpackLevelsKernel = void (*)(const std::uint8_t* symbols, std::size_t stride, int shift, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes);
+// Puts codes together from symbols, two a byte, and `rest` lower bits (quantize/levels.hpp), 16 dims a unit: `prefix`, the bits of a
+// dim in its symbol, is 1, 2 or 4.
+using UnpackLevelsKernel = void (*)(const std::uint8_t* symbols, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes);
 
-// sum levels[codes[j]] * q[j], folded; d a multiple of 16, every code below count.
-using LevelDotKernel = float (*)(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d);
+// sum levels[codes[j]] * q[j], exact in int32 (the caller keeps max |levels| * sum |q| < 2^31); d a multiple of 16, every code below count.
+// Levels are int16 in two tables, `count` lower bytes and then as many upper ones; count is 16, 32, 64, 128 or 256.
+using LevelDotKernel = std::int32_t (*)(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d);
 
 // The 16 subset sums of each group of 4 values, shifted so that the smallest is 0: table[16 g + m] = sum of the x[4g+i] with bit i
 // of m set, minus the sum of the negative ones. *low gets the sum of all negative values, *widest the largest range of a group.
@@ -157,6 +164,8 @@ using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, floa
     X(pack_planes, PackPlanesKernel)          \
     X(popcount_planes, BitPlanesKernel)       \
     X(hamming, HammingKernel)                 \
+    X(lane_symbols, LaneSymbolsKernel)        \
+    X(dot_bits, DotBitsKernel)                \
     X(fht_f32, FhtKernel)                     \
     X(sign_moments, SignMomentsKernel)        \
     X(quantize_i16, QuantizeI16Kernel)        \

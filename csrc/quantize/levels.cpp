@@ -47,7 +47,19 @@ void build_bins(LevelsCodec::Part& part) {
     }
 }
 
+// Levels of up to kSmallLevel for the products with queries: their rounding is a hundredth of the finest code's error.
+void build_dot_levels(LevelsCodec::Part& part) {
+    const std::vector<float>& levels = part.rest() > 0 ? part.levels : part.prefix_levels;
+    float peak = 0;
+    for (const float level : levels) peak = std::max(peak, std::fabs(level));
+    part.dot_unit = peak > 0 ? kSmallLevel / peak : 0.0f;
+    std::vector<std::int16_t> rounded;
+    for (const float level : levels) rounded.push_back(static_cast<std::int16_t>(std::lrint(level * part.dot_unit)));
+    part.dot_levels = level_bytes(rounded.data(), rounded.size());
+}
+
 void build_tables(LevelsCodec::Part& part) {
+    build_dot_levels(part);
     for (std::size_t u = 0; u + 1 < part.levels.size(); ++u) part.thresholds.push_back(0.5f * (part.levels[u] + part.levels[u + 1]));
     build_bins(part);
     if (part.levels.size() > kSmallLevels) return;
@@ -117,6 +129,17 @@ float peak_of(const float* values, std::size_t n) {
 }
 
 }  // namespace
+
+std::vector<std::uint8_t> level_bytes(const std::int16_t* levels, std::size_t count) {
+    std::size_t room = 16;
+    while (room < count) room *= 2;
+    std::vector<std::uint8_t> bytes(2 * room);
+    for (std::size_t u = 0; u < count; ++u) {
+        bytes[u] = static_cast<std::uint8_t>(levels[u] & 255);
+        bytes[room + u] = static_cast<std::uint8_t>(static_cast<std::uint16_t>(levels[u]) >> 8);
+    }
+    return bytes;
+}
 
 std::size_t LevelsCodec::Part::bin(float value) const {
     const float at = value * bin_scale + bin_offset;
@@ -258,11 +281,8 @@ void LevelsCodec::pack(const std::uint8_t* levels, std::uint8_t* symbols, std::u
 }
 
 void LevelsCodec::unpack(const std::uint8_t* symbols, const std::uint8_t* extra, std::uint8_t* levels) const {
-    for (const Part& part : parts_) {
-        AlignedArray<std::uint8_t> single(part.symbols());
-        for (std::size_t g = 0; g < part.symbols(); ++g) single[g] = static_cast<std::uint8_t>(symbol_at(symbols, part.symbol + g));
-        kernels().unpack_levels(single.data(), 1, 0, extra + part.extra, part.prefix, part.rest(), part.length / kUnit, levels + part.code);
-    }
+    for (const Part& part : parts_)
+        kernels().unpack_levels(symbols + part.symbol / 2, extra + part.extra, part.prefix, part.rest(), part.length / kUnit, levels + part.code);
 }
 
 void LevelsCodec::decode(const std::uint8_t* symbols, const std::uint8_t* extra, float* y) const {

@@ -37,6 +37,9 @@ struct Segment {
     std::vector<float> prefix_levels;  // 2^prefix: what a prefix stands for alone
 };
 
+// Integer levels as level_dot reads them: lower bytes and upper ones, each padded to 16 times a power of two.
+std::vector<std::uint8_t> level_bytes(const std::int16_t* levels, std::size_t count);
+
 class LevelsCodec : public Codec {
 public:
     // unbiased: whether interval rules scale their estimate (kScaled always does, kPlain never). lead_segments: how many of the first
@@ -61,6 +64,8 @@ public:
         float bin_scale = 0, bin_offset = 0;
         std::vector<std::int16_t> small_levels;  // up to 16 levels as integers of at most 2047, small_unit to one
         float small_unit = 0;
+        std::vector<std::uint8_t> dot_levels;  // level_bytes of what codes are looked up in by queries, dot_unit to one
+        float dot_unit = 0;
 
         int rest() const { return bits - prefix; }
         std::size_t symbols() const { return length * static_cast<std::size_t>(prefix) / 4; }

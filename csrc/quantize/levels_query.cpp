@@ -11,9 +11,10 @@ namespace {
 
 constexpr std::size_t kUnit = 16;  // dims of an extra word
 constexpr float kReach = 1.25f;     // over the root mean square length of a segment's code
-constexpr std::size_t kChunkDims = 512;
+constexpr float kMost = 16383.0f;
+constexpr float kMostSum = 1048576.0f;  // times levels of at most 2047: below 2^31
 
-bool by_tables(const LevelsCodec::Part& part) { return part.rest() == 0 && part.prefix == 1; }
+bool by_bits(const LevelsCodec::Part& part) { return part.rest() == 0 && part.prefix == 1; }
 
 class LevelsQuery : public PreparedQuery {
 public:
@@ -22,15 +23,22 @@ public:
     float full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const override;
 
 private:
+    // <y, q'> of a part is scale * (integer sum) + offset.
+    struct Rounded {
+        float scale, offset;
+    };
+
     float build_part(const LevelsCodec::Part& part, float& widest);
-    float dot_levels(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const;
-    float dot_symbols(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane) const;
+    void round_part(const LevelsCodec::Part& part, Rounded& rounded);
 
     const LevelsCodec& codec_;
     AlignedArray<float> tables_;      // 16 a symbol, the smallest 0
     AlignedArray<float> weighted_;    // weight * q of the coded dims
     AlignedArray<float> steps_;
-    float exact_offset_ = 0;          // of the parts that go by their tables
+    AlignedArray<std::int16_t> rounded_;  // weighted_ in integers, by part
+    AlignedArray<Rounded> scales_;        // of each part
+    // The lane and the part at hand of a survivor; a query serves one thread.
+    mutable AlignedArray<std::uint8_t> symbols_, codes_;
 };
 
 // The tables of one part; returns what they leave out, the sum of each symbol's smallest entry.
@@ -63,13 +71,18 @@ void LevelsQuery::prepare(const float* q) {
     const CodeShape& shape = codec_.shape();
     tables_.resize(shape.symbols * 16);
     weighted_.resize(codec_.level_count());
+    rounded_.resize(codec_.level_count());
+    codes_.resize(codec_.level_count());
+    symbols_.resize(shape.symbols / 2);
+    scales_.resize(codec_.parts().size());
     sum_ = 0;
     if (shape.shifted)
         for (std::size_t j = 0; j < shape.dim; ++j) sum_ += q[j];
     float widest = 0;
     lead_reach_ = 0;
-    offset_ = exact_offset_ = lead_offset_ = 0;
-    for (const LevelsCodec::Part& part : codec_.parts()) {
+    offset_ = lead_offset_ = 0;
+    for (std::size_t p = 0; p < codec_.parts().size(); ++p) {
+        const LevelsCodec::Part& part = codec_.parts()[p];
         float energy = 0;
         for (std::size_t j = 0; j < part.length; ++j) {
             const float value = part.weight * q[part.begin + j];
@@ -78,7 +91,7 @@ void LevelsQuery::prepare(const float* q) {
         }
         const float low = build_part(part, widest);
         offset_ += low;
-        if (by_tables(part)) exact_offset_ += low;
+        round_part(part, scales_[p]);
         if (part.symbol < shape.lead)
             lead_offset_ += low;
         else
@@ -103,40 +116,43 @@ void LevelsQuery::prepare(const float* q) {
     }
 }
 
-// <y, q'> of a part by its levels.
-float LevelsQuery::dot_levels(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
-    const int shift = static_cast<int>(lane_shift(lane));
-    const auto rest = static_cast<std::size_t>(part.rest()), prefix = static_cast<std::size_t>(part.prefix);
-    const std::vector<float>& levels = rest > 0 ? part.levels : part.prefix_levels;
-    const std::uint8_t *row = block_codes + part.symbol * 16 + lane_byte(lane), *word = extra + part.extra;
-    std::uint8_t codes[kChunkDims];
-    float total = 0;
-    for (std::size_t begin = 0; begin < part.length; begin += kChunkDims) {
-        const std::size_t dims = std::min(kChunkDims, part.length - begin), count = dims * prefix / 4, units = dims / kUnit;
-        kernels().unpack_levels(row, 16, shift, word, part.prefix, part.rest(), units, codes);
-        total += kernels().level_dot(codes, levels.data(), static_cast<int>(levels.size()), weighted_.data() + part.code + begin, dims);
-        row += count * 16;
-        word += 2 * rest * units;
+// Rounds the coordinates that a part's survivors meet: to 14 bits, or as many as keep the sums of level_dot in 32.
+void LevelsQuery::round_part(const LevelsCodec::Part& part, Rounded& rounded) {
+    const float* q = weighted_.data() + part.code;
+    float peak = 0, total = 0, sum = 0;
+    for (std::size_t j = 0; j < part.length; ++j) {
+        const float size = std::fabs(q[j]);
+        peak = std::max(peak, size), total += size, sum += q[j];
     }
-    return total;
-}
-
-// The same by its tables, where a symbol is all there is to four dims.
-float LevelsQuery::dot_symbols(const LevelsCodec::Part& part, const std::uint8_t* block_codes, std::size_t lane) const {
-    const unsigned shift = lane_shift(lane);
-    const std::uint8_t* row = block_codes + part.symbol * 16 + lane_byte(lane);
-    const float* table = tables_.data() + part.symbol * 16;
-    float sums[4] = {0, 0, 0, 0};
-    for (std::size_t g = 0; g < part.symbols(); g += 4)  // symbols of a segment are a multiple of 4
-        for (std::size_t i = 0; i < 4; ++i) sums[i] += table[(g + i) * 16 + ((row[(g + i) * 16] >> shift) & 15u)];
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    const float factor = peak > 0 ? std::min(kMost / peak, (kMostSum - 0.5f * static_cast<float>(part.length)) / total) : 0.0f;
+    kernels().quantize_i16(q, part.length, factor, rounded_.data() + part.code);
+    rounded = {factor > 0 ? 1.0f / factor : 0.0f, 0.0f};
+    if (by_bits(part)) {
+        rounded.offset = part.prefix_levels[0] * sum;
+        rounded.scale *= part.prefix_levels[1] - part.prefix_levels[0];
+    } else {
+        rounded.scale = part.dot_unit > 0 ? rounded.scale / part.dot_unit : 0.0f;
+    }
 }
 
 float LevelsQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
-    float total = exact_offset_;
-    for (const LevelsCodec::Part& part : codec_.parts())
-        total += by_tables(part) ? dot_symbols(part, block_codes, lane) : dot_levels(part, block_codes, lane, extra);
-    return total;
+    const KernelTable& kernel = kernels();
+    kernel.lane_symbols(block_codes, lane, codec_.shape().symbols, symbols_.data());
+    float dot = 0;
+    for (std::size_t p = 0; p < codec_.parts().size(); ++p) {
+        const LevelsCodec::Part& part = codec_.parts()[p];
+        const std::uint8_t* symbols = symbols_.data() + part.symbol / 2;
+        const std::int16_t* q = rounded_.data() + part.code;
+        std::int32_t sum = 0;
+        if (by_bits(part)) {
+            sum = kernel.dot_bits(symbols, q, part.length);
+        } else {
+            kernel.unpack_levels(symbols, extra + part.extra, part.prefix, part.rest(), part.length / kUnit, codes_.data());
+            sum = kernel.level_dot(codes_.data(), part.dot_levels.data(), part.dot_levels.size() / 2, q, part.length);
+        }
+        dot += scales_[p].scale * static_cast<float>(sum) + scales_[p].offset;
+    }
+    return dot;
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 namespace vsearch {
 namespace {
 
+constexpr float kMostSum = 2.1e9f;  // of coordinates in 16 bits: below 2^31
 constexpr int kPlainQueryBits = 5;  // codes of more bits see the query in two int8 halves
 
 // A query for one-bit blocks and for the extra bits.
@@ -27,8 +28,9 @@ private:
     std::size_t dim_, groups_;
     int bits_;
     AlignedArray<float> table_;        // 16 subset sums for each group of 4 dims
-    AlignedArray<std::int16_t> fine_;  // the same in 15 bits, for the survivors
-    float fine_scale_ = 0, fine_offset_ = 0;
+    AlignedArray<std::int16_t> fine_;  // the query in 16 bits, for the signs of survivors
+    float fine_scale_ = 0;
+    mutable AlignedArray<std::uint8_t> signs_;  // of the survivor at hand; a query serves one thread
     AlignedArray<std::int8_t> high_, low_;  // the query in 7 + 7 bits: q' ~ query_scale * (128 high + low)
     float query_scale_ = 0;
     float full_offset_ = 0;  // what full_dot adds to the two parts
@@ -48,13 +50,6 @@ void RabitqQuery::build_tables(const float* q) {
     round_tables(table_.data(), groups_, widest);
     offset_ = lowest_sum - 0.5f * sum_;
     full_noise_ = first_noise_;
-    if (bits_ == 1) return;
-    constexpr float kFine = 32000.0f;
-    fine_.resize(groups_ * 16);
-    const float fine_inverse = widest > 0 ? kFine / widest : 0.0f;
-    for (std::size_t i = 0; i < groups_ * 16; ++i) fine_[i] = static_cast<std::int16_t>(std::max(table_[i] * fine_inverse, 0.0f) + 0.5f);
-    fine_scale_ = widest > 0 ? widest / kFine : 0.0f;
-    fine_offset_ = lowest_sum;
 }
 
 // A query needs three bits more than the codes: eight with the sign serve codes of up to 5 bits, two int8 halves the others.
@@ -70,19 +65,24 @@ void RabitqQuery::quantize_query(const float* q) {
     for (std::size_t j = 0; j < dim_; ++j) peak = std::max(peak, std::fabs(q[j]));
     const float top = bits_ > kPlainQueryBits ? 127.0f * 128.0f : 127.0f;
     query_scale_ = peak / top;
-    const float inverse = peak > 0 ? top / peak : 0.0f;
+    fine_.resize(dim_);
+    signs_.resize(dim_ / 8);
+    std::int16_t* values = fine_.data();  // at first of the other bits' query
+    kernels().quantize_i16(q, dim_, peak > 0 ? top / peak : 0.0f, values);
     std::int64_t rounded_sum = 0;
-    for (std::size_t j = 0; j < dim_; ++j) {
-        const int value = static_cast<int>(std::lrint(q[j] * inverse));
-        rounded_sum += value;
-        if (bits_ > kPlainQueryBits) {
-            const int high = (value + 64 + (1 << 20)) / 128 - (1 << 13);  // floor((value + 64) / 128)
+    for (std::size_t j = 0; j < dim_; ++j) rounded_sum += values[j];
+    if (bits_ > kPlainQueryBits) {
+        for (std::size_t j = 0; j < dim_; ++j) {
+            const int high = (values[j] + 64) >> 7;
             high_[j] = static_cast<std::int8_t>(high);
-            low_[j] = static_cast<std::int8_t>(value - 128 * high);
-        } else {
-            high_[j] = static_cast<std::int8_t>(value);
+            low_[j] = static_cast<std::int8_t>(values[j] - 128 * high);
         }
+    } else {
+        for (std::size_t j = 0; j < dim_; ++j) high_[j] = static_cast<std::int8_t>(values[j]);
     }
+    const float finest = std::min(32767.0f, kMostSum / static_cast<float>(dim_));
+    fine_scale_ = peak / finest;
+    kernels().quantize_i16(q, dim_, peak > 0 ? finest / peak : 0.0f, fine_.data());
     const float half = static_cast<float>(1 << (bits_ - 1));
     const float middle = (half - 1.0f) / 2;
     full_offset_ = middle * (sum_ - query_scale_ * static_cast<float>(rounded_sum)) - (half - 0.5f) * sum_;
@@ -90,15 +90,18 @@ void RabitqQuery::quantize_query(const float* q) {
 }
 
 float RabitqQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
-    const std::size_t byte = lane_byte(lane);
-    const unsigned shift = lane_shift(lane);
-    std::int32_t signs = 0;
-    for (std::size_t g = 0; g < groups_; ++g) signs += fine_[g * 16 + ((block_codes[g * 16 + byte] >> shift) & 15u)];
+    const KernelTable& kernel = kernels();
     const std::size_t chunks = plane_chunks(dim_);
-    float planes = static_cast<float>(kernels().dot_planes(bits_ - 1, extra, high_.data(), chunks));
-    if (bits_ > kPlainQueryBits) planes = 128.0f * planes + static_cast<float>(kernels().dot_planes(bits_ - 1, extra, low_.data(), chunks));
+    std::int32_t high = 0, low = 0;
+    kernel.lane_symbols(block_codes, lane, groups_, signs_.data());
+    kernel.dot_planes(bits_ - 1, high_.data(), extra, 0, 1, chunks, &high);
+    auto planes = static_cast<float>(high);
+    if (bits_ > kPlainQueryBits) {
+        kernel.dot_planes(bits_ - 1, low_.data(), extra, 0, 1, chunks, &low);
+        planes = 128.0f * planes + static_cast<float>(low);
+    }
     const float half = static_cast<float>(1 << (bits_ - 1));
-    const float sign_dot = fine_scale_ * static_cast<float>(signs) + fine_offset_;
+    const float sign_dot = fine_scale_ * static_cast<float>(kernel.dot_bits(signs_.data(), fine_.data(), dim_));
     return half * sign_dot + query_scale_ * planes + full_offset_;
 }
 

@@ -53,7 +53,7 @@ def test_dot_planes_is_exact(isa, rng, bits, dim):
     np.testing.assert_array_equal(core.dot_planes(bits, codes, query), values.astype(np.int64) @ query[:dim])
 
 
-@pytest.mark.parametrize("words", [1, 2, 3, 6, 7, 8, 9, 16, 33])
+@pytest.mark.parametrize("words", [1, 2, 3, 6, 7, 8, 9, 12, 16, 33, 64])
 def test_popcounts_are_exact(isa, rng, words):
     codes = rng.integers(0, 2**64, (37, words), dtype=np.uint64)
     planes = rng.integers(0, 2**64, (4, words), dtype=np.uint64)
@@ -64,6 +64,25 @@ def test_popcounts_are_exact(isa, rng, words):
     expected = sum(ones(codes & plane) << b for b, plane in enumerate(planes))
     np.testing.assert_array_equal(core.popcount_planes(codes, planes), expected)
     np.testing.assert_array_equal(core.hamming(planes[0], codes), ones(codes ^ planes[0]))
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_the_symbols_of_a_lane_are_read_in_order(isa, rng, dim):
+    nibbles = rng.integers(0, 16, (32, dim // 4), dtype=np.uint8)
+    codes = np.stack([nibbles[lane] | nibbles[lane + 16] << 4 for lane in LANE], axis=1)
+    for lane in range(32):
+        symbols = core.lane_symbols(codes, lane)
+        np.testing.assert_array_equal(symbols, nibbles[lane, ::2] | nibbles[lane, 1::2] << 4)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_dot_bits_adds_what_is_set(isa, rng, dim):
+    bits = rng.integers(0, 256, dim // 8, dtype=np.uint8)
+    query = rng.integers(-32768, 32768, dim, dtype=np.int16)
+    expected = np.unpackbits(bits, bitorder="little") @ query.astype(np.int64)
+    assert core.dot_bits(bits, query) == expected
+    for extreme in (-32768, 32767):
+        assert core.dot_bits(np.full_like(bits, 255), np.full_like(query, extreme)) == extreme * dim
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 32, 64, 256, 1024, 4096])

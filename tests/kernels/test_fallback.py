@@ -212,6 +212,10 @@ def test_code_kernels_are_equal(dim: int) -> None:
     words = rng.integers(0, 2**64, (7, dim // 8), dtype=np.uint64)
     equal(twin.popcount_planes(words, words[:4]), core.popcount_planes(words, words[:4]))
     equal(twin.hamming(words[0], words), core.hamming(words[0], words))
+    fine = rng.integers(-32768, 32768, dim, dtype=np.int16)
+    bits = core.lane_symbols(codes[0, : dim * 4].reshape(-1, 16), 21)
+    equal(twin.lane_symbols(codes[0, : dim * 4].reshape(-1, 16), 21), bits)
+    assert twin.dot_bits(bits, fine) == core.dot_bits(bits, fine)
     x = vectors(dim, dim)
     for found, expected in zip(twin.lookup_tables(x), core.lookup_tables(x)):
         np.testing.assert_array_equal(found, expected)

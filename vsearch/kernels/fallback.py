@@ -54,6 +54,7 @@ from vsearch.kernels.numba_graph_build import GraphBuilder
 from vsearch.kernels.numba_graph_compact import GraphCompactBuilder, GraphCompactScan
 from vsearch.kernels.numba_ivf import IvfScan
 from vsearch.kernels.numba_kernels import (
+    dot_bits,
     dot_i8,
     dot_planes,
     dot_u4,
@@ -61,6 +62,7 @@ from vsearch.kernels.numba_kernels import (
     fastscan,
     fht,
     hamming,
+    lane_symbols,
     lookup_tables,
     pack_planes,
     popcount_planes,
@@ -104,6 +106,7 @@ __all__ = [
     "block_bytes",
     "cpu_features",
     "distances",
+    "dot_bits",
     "dot_i8",
     "dot_planes",
     "dot_u4",
@@ -115,6 +118,7 @@ __all__ = [
     "hamming",
     "isa",
     "kernel_origins",
+    "lane_symbols",
     "level_codes",
     "level_dot",
     "level_scores",
@@ -166,6 +170,8 @@ KERNELS = (
     "pack_planes",
     "popcount_planes",
     "hamming",
+    "lane_symbols",
+    "dot_bits",
     "fht_f32",
     "sign_moments",
     "quantize_i16",

@@ -31,16 +31,18 @@ class Parts(NamedTuple):
 
     layout: np.ndarray  # int64
     values: np.ndarray  # float32: constants, from LEVEL on 256 levels, and from PREFIX_LEVEL on 16
+    whole: np.ndarray  # int16 (parts, 256): the levels of whole codes, DOT_UNIT to one
     profile: np.ndarray  # float32 (2, dim), errors of coordinates over the mean, or no rows where they are even
 
 
 BEGIN, LENGTH, BITS, PREFIX, SYMBOL, EXTRA, CODE = range(7)
-SIGMA, WEIGHT, ENERGY, BIN_SCALE, BIN_OFFSET, SMALL_UNIT = range(6)
-LEVEL, PREFIX_LEVEL, VALUES = 6, 262, 278
+SIGMA, WEIGHT, ENERGY, BIN_SCALE, BIN_OFFSET, SMALL_UNIT, DOT_UNIT = range(7)
+LEVEL, PREFIX_LEVEL, VALUES = 7, 263, 279
 
 NO_PARTS = Parts(
     layout=frozen(np.empty((0, 7), np.int64)),
     values=frozen(np.empty((0, VALUES), np.float32)),
+    whole=frozen(np.empty((0, 256), np.int16)),
     profile=frozen(np.empty((0, 0), np.float32)),
 )
 
@@ -90,7 +92,9 @@ class Query(NamedTuple):
 
     table: np.ndarray  # float32, 16 entries a symbol, the smallest 0
     lut: np.ndarray  # the same in 6 bits
-    fine: np.ndarray  # rabitq: the same in 15 bits
+    fine: np.ndarray  # int32: rabitq: the subset sums of `rounded`, 16 a symbol
+    rounded: np.ndarray  # int16: rabitq: the query in 16 bits; levels: `weighted` in 15
+    unit: np.ndarray  # float32 (parts, 2): levels: what a sum over `rounded` is multiplied by, and what is added
     halves: np.ndarray  # rabitq, int8 (high, low): q' ~ query_scale * (128 high + low)
     sums: np.ndarray  # rabitq, int16 (high, low): what the nibbles of a 1-bit plane add
     weighted: np.ndarray  # levels: weight * q of the coded dims, and as much scratch
@@ -102,8 +106,8 @@ class Query(NamedTuple):
 # others can add LEAD_REACH. The noises are standard deviations of what rounding adds, the tilts how much larger than
 # the mean the error of a code is in the directions of this query. SUM is of q'.
 SCALE, OFFSET, FIRST_NOISE, FULL_NOISE, FIRST_TILT, FULL_TILT, SUM, LEAD_OFFSET, LEAD_REACH = range(9)
-FULL_OFFSET, FINE_SCALE, FINE_OFFSET, QUERY_SCALE = range(9, 13)  # of full_dot
-SCALARS = 13
+FULL_OFFSET, FINE_SCALE, QUERY_SCALE = range(9, 12)  # of full_dot
+SCALARS = 12
 
 
 @jit

@@ -117,26 +117,26 @@ def level_codes(x: np.ndarray, factor: float, thresholds: np.ndarray) -> np.ndar
     return np.searchsorted(thresholds, x * np.float32(factor), side="left").astype(np.uint8)
 
 
-def unpack_levels(
-    symbols: np.ndarray, column: int, shift: int, extra: np.ndarray, prefix: int, rest: int
-) -> np.ndarray:
-    """Codes from symbols, the nibbles of a column of bytes, and `rest` lower bits each, 16 dims a unit."""
+def unpack_levels(symbols: np.ndarray, extra: np.ndarray, prefix: int, rest: int) -> np.ndarray:
+    """Codes from symbols, two a byte, and `rest` lower bits each, 16 dims a unit."""
     symbols, extra = checked(symbols, np.uint8), checked(extra, np.uint8)
-    require(symbols.ndim == 2 and 0 <= column < symbols.shape[1] and shift in (0, 4), "unpack_levels: wrong shape")
+    require(symbols.ndim == 1 and extra.ndim == 1, "unpack_levels: wrong shape")
     require(prefix in (1, 2, 4) and rest >= 0 and prefix + rest <= 8, "unpack_levels: out of range")
-    units = len(symbols) // (4 * prefix)
-    require(len(symbols) % (4 * prefix) == 0 and extra.shape == (2 * rest * units,), "unpack_levels: wrong shape")
-    nibbles = symbols[:, column, None] >> shift & 15
-    codes = (nibbles >> np.arange(0, 4, prefix) & (1 << prefix) - 1).reshape(-1).astype(np.uint8) << rest
+    units = len(symbols) // (2 * prefix)
+    require(len(symbols) % (2 * prefix) == 0 and extra.shape == (2 * rest * units,), "unpack_levels: wrong shape")
+    codes = (symbols[:, None] >> np.arange(0, 8, prefix) & (1 << prefix) - 1).reshape(-1).astype(np.uint8) << rest
     bits = np.unpackbits(extra.reshape(units, rest, 2), axis=2, bitorder="little")
     for b in range(rest):
         codes |= bits[:, b].reshape(-1) << b
     return codes
 
 
-def level_dot(codes: np.ndarray, levels: np.ndarray, query: np.ndarray) -> float:
-    """sum levels[code] * q."""
-    codes, levels, query = _units(codes, np.uint8), checked(levels, np.float32), checked(query, np.float32)
+def level_dot(codes: np.ndarray, levels: np.ndarray, query: np.ndarray) -> int:
+    """sum levels[code] * q, all integers."""
+    codes, levels, query = _units(codes, np.uint8), checked(levels, np.int16), checked(query, np.int16)
     require(query.shape == codes.shape and len(levels) <= 256, "level_dot: wrong shape")
     require(codes.size == 0 or int(codes.max()) < len(levels), "level_dot: code out of range")
-    return float(_folded(levels[codes] * query))
+    wide, q = levels.astype(np.int64), query.astype(np.int64)
+    most = np.abs(wide).max(initial=0) * np.abs(q).sum()
+    require(most < 2**31, "level_dot: the sum may not fit in 32 bits")
+    return int(wide[codes] @ q)

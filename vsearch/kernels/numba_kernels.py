@@ -10,7 +10,7 @@ import numpy as np
 from vsearch.kernels.numba_base import array as checked
 from vsearch.kernels.numba_base import require
 from vsearch.kernels.numba_codec import ZERO, quantize_u8
-from vsearch.kernels.numba_codes import BLOCK, CHUNK, TILE, lane_byte, nibble_sums, pair_table, plane_bytes
+from vsearch.kernels.numba_codes import BLOCK, CHUNK, TILE, lane_byte, lane_shift, nibble_sums, pair_table, plane_bytes
 from vsearch.kernels.numba_codes import dot_planes as dot_code
 from vsearch.kernels.numba_codes import fastscan as scan_blocks
 from vsearch.kernels.numba_codes import pack_planes as pack_code
@@ -97,6 +97,25 @@ def hamming(query: np.ndarray, codes: np.ndarray) -> np.ndarray:
     query, codes = checked(query, np.uint64), checked(codes, np.uint64)
     require(codes.ndim == 2 and query.ndim == 1 and codes.shape[1] == len(query), "hamming: wrong shape")
     return _ones(codes ^ query)
+
+
+def lane_symbols(codes: np.ndarray, lane: int) -> np.ndarray:
+    """The symbols of one lane of a block (groups, 16), two a byte."""
+    codes = checked(codes, np.uint8)
+    fits = codes.ndim == 2 and codes.shape[1] == 16 and len(codes) % 4 == 0 and 0 <= lane < BLOCK
+    require(fits, "lane_symbols: wrong shape")
+    symbols = codes[:, lane_byte(lane)] >> lane_shift(lane) & 15
+    pairs: np.ndarray = symbols[::2] | symbols[1::2] << 4
+    return pairs
+
+
+def dot_bits(bits: np.ndarray, query: np.ndarray) -> int:
+    """The sum of the int16 query where bits are set."""
+    bits, query = checked(bits, np.uint8), checked(query, np.int16)
+    fits = bits.ndim == 1 and query.ndim == 1 and len(query) % 16 == 0 and 8 * len(bits) == len(query)
+    require(fits, "dot_bits: wrong shape")
+    require(len(query) < 65536, "dot_bits: too long")
+    return int(np.unpackbits(bits, bitorder="little") @ query.astype(np.int64))
 
 
 def fht(x: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from vsearch.kernels.numba_codec import (
     BIN_SCALE,
     BITS,
     CODE,
+    DOT_UNIT,
     LANES,
     LENGTH,
     LEVEL,
@@ -268,18 +269,19 @@ class LevelsCodec(Codec):
         require(not self.shifted or len(segments) == 1, "levels: interval rules have one segment")
         errors = NO_PARTS.profile if profile is None else array(profile, np.float32)
         require(profile is None or errors.shape == (2, dim), "levels: wrong shape")
-        layout, values, self._tables = self._lay_out(segments, scales, levels, prefix_levels)
+        layout, values, whole, self._tables = self._lay_out(segments, scales, levels, prefix_levels)
         if 0 < lead < len(segments):
             self.lead = int((segments[:lead, 1] * segments[:lead, 3] // 4).sum())
-        self._parts = Parts(frozen(layout), frozen(values), errors)
+        self._parts = Parts(frozen(layout), frozen(values), frozen(whole), errors)
         self.coder = Coder(LEVELS, 0, self.lead, self.shifted, False, self._parts, NO_TABLES)
 
     def _lay_out(
         self, segments: np.ndarray, scales: np.ndarray, levels: np.ndarray, prefix_levels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, Tables]:
-        """Where the bits of every segment lie, their levels a row each, and what the encoder reads of these."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Tables]:
+        """Where the bits of every segment lie, their levels a row each, also in integers, and what encoders read."""
         count = len(segments)
         layout, values = np.zeros((count, 7), np.int64), np.zeros((count, VALUES), np.float32)
+        whole = np.zeros((count, 256), np.int16)
         tables = Tables(
             np.zeros((count, 255), np.float32), np.empty((count, BINS), np.float32), np.zeros((count, 16), np.int16)
         )
@@ -296,13 +298,17 @@ class LevelsCodec(Codec):
             tables.small[p, : len(own[:16])] = np.rint(own[:16] * unit)
             layout[p], values[p, :LEVEL] = (
                 (begin, length, bits, prefix, symbol, extra, code),
-                (*scales[p], scale, offset, unit),
+                (*scales[p], scale, offset, unit, 0),
             )
+            met = own if bits > prefix else own_prefix
+            peak = np.abs(met).max()
+            values[p, DOT_UNIT] = SMALL_LEVEL / peak if peak > 0 else ZERO
+            whole[p, : len(met)] = np.rint(met * values[p, DOT_UNIT])
             values[p, LEVEL:][: len(own)], values[p, PREFIX_LEVEL:][: len(own_prefix)] = own, own_prefix
             symbol, extra, code = symbol + length * prefix // 4, extra + length * (bits - prefix) // 8, code + length
             at, prefix_at = at + (1 << bits), prefix_at + (1 << prefix)
         self.symbols, self.extra_bytes, self._coded = symbol, extra, code
-        return layout, values, Tables(*map(frozen, tables))
+        return layout, values, whole, Tables(*map(frozen, tables))
 
     def _code(self, residuals: np.ndarray) -> Coded:
         codes = np.empty((len(residuals), self._coded), dtype=np.uint8)

@@ -9,16 +9,16 @@ from vsearch.kernels.numba_codec import (
     BEGIN,
     BITS,
     CODE,
+    DOT_UNIT,
     ENERGY,
     EXTRA,
     FIRST_TILT,
     FULL_NOISE,
-    FULL_OFFSET,
     FULL_TILT,
+    HALF,
     LEAD_OFFSET,
     LEAD_REACH,
     LENGTH,
-    LEVEL,
     OFFSET,
     PREFIX,
     PREFIX_LEVEL,
@@ -34,6 +34,7 @@ from vsearch.kernels.numba_codec import (
     Query,
     round_tables,
     rounded_off,
+    to_16_bits,
 )
 from vsearch.kernels.numba_codes import CHUNK
 from vsearch.kernels.numba_rabitq import full_dot_rabitq, prepare_rabitq, subset_sums
@@ -44,6 +45,7 @@ from vsearch.kernels.numba_transform import ROTATION, QueryMap, multiply
 UNIT = 16  # dims of an extra word
 REACH = np.float32(1.25)  # over the root mean square length of a segment's code
 ONE = np.float32(1)
+MOST, MOST_SUM = np.float32(16383), np.float32(1048576)  # of a rounded query; times levels of 2047 below 2^31
 
 
 @jit_part
@@ -64,7 +66,9 @@ def new_query(coder: Coder, symbols: int) -> Query:
     return Query(
         table=np.empty(16 * symbols, dtype=np.float32),
         lut=np.empty(16 * symbols, dtype=np.uint8),
-        fine=np.empty(fine, dtype=np.int16),
+        fine=np.empty(fine, dtype=np.int32),
+        rounded=np.empty(fine // 4 + coded, dtype=np.int16),
+        unit=np.empty((len(coder.parts.layout), 2), dtype=np.float32),
         halves=np.zeros((2, wide), dtype=np.int8),
         sums=np.empty((2, 4 * wide), dtype=np.int16),
         weighted=np.empty(2 * coded, dtype=np.float32),
@@ -134,7 +138,7 @@ def _prepare_levels(q: np.ndarray, coder: Coder, out: Query) -> None:
         for x in q:
             query_sum += x
     s[SUM] = query_sum
-    s[OFFSET] = s[FULL_OFFSET] = s[LEAD_OFFSET] = s[LEAD_REACH] = s[FULL_NOISE] = ZERO
+    s[OFFSET] = s[LEAD_OFFSET] = s[LEAD_REACH] = s[FULL_NOISE] = ZERO
     for p in range(len(parts.layout)):
         begin, first, energy = parts.layout[p, BEGIN], parts.layout[p, CODE], ZERO
         for j in range(parts.layout[p, LENGTH]):
@@ -144,8 +148,7 @@ def _prepare_levels(q: np.ndarray, coder: Coder, out: Query) -> None:
         low, range_ = _build_part(parts, p, out)
         widest = max(widest, range_)
         s[OFFSET] += low
-        if parts.layout[p, BITS] == parts.layout[p, PREFIX]:
-            s[FULL_OFFSET] += low
+        _round_part(parts, p, out)
         if parts.layout[p, SYMBOL] < coder.lead:
             s[LEAD_OFFSET] += low
         else:
@@ -172,44 +175,72 @@ def _tilt(q: np.ndarray, profile: np.ndarray, scalars: np.ndarray) -> None:
 
 
 @jit_part
-def _dot_extra(
-    parts: Parts, p: Int, weighted: np.ndarray, codes: np.ndarray, byte: Int, shift: Int, extra: np.ndarray
-) -> Float:
-    """<y, q'> of a segment that has extra bits: levels from the symbol's share and a bit of each word."""
-    layout, level = parts.layout[p], parts.values[p, LEVEL:]
+def _round_part(parts: Parts, p: Int, out: Query) -> None:
+    """The coordinates that a segment's survivors meet, in 15 bits or as many as keep the sums in 32."""
+    first, length = parts.layout[p, CODE], parts.layout[p, LENGTH]
+    q, peak, total, sum_ = out.weighted[first : first + length], ZERO, ZERO, ZERO
+    for x in q:
+        size = abs(x)
+        peak = max(peak, size)
+        total += size
+        sum_ += x
+    factor = min(MOST / peak, (MOST_SUM - HALF * np.float32(length)) / total) if peak > ZERO else ZERO
+    to_16_bits(q, factor, out.rounded[first : first + length])
+    scale, offset, unit = ONE / factor if factor > ZERO else ZERO, ZERO, parts.values[p, DOT_UNIT]
+    if _by_bits(parts, p):
+        level = parts.values[p, PREFIX_LEVEL:]
+        scale, offset = scale * (level[1] - level[0]), level[0] * sum_
+    else:
+        scale = scale / unit if unit > ZERO else ZERO
+    out.unit[p, 0], out.unit[p, 1] = scale, offset
+
+
+@jit_part
+def _by_bits(parts: Parts, p: Int) -> bool:
+    """Whether a symbol's bits are all there is to its four dims."""
+    return parts.layout[p, BITS] == 1
+
+
+@jit_part
+def _dot_part(
+    parts: Parts, p: Int, rounded: np.ndarray, codes: np.ndarray, byte: Int, shift: Int, extra: np.ndarray
+) -> Int:
+    """The products of a segment's rounded levels, from the symbol's share and a bit of each word, and coordinates."""
+    layout, level = parts.layout[p], parts.whole[p]
     prefix, rest, row, word = layout[PREFIX], layout[BITS] - layout[PREFIX], 16 * layout[SYMBOL] + byte, layout[EXTRA]
     mask, per = (1 << prefix) - 1, 4 // prefix
-    s0, s1, s2, s3 = ZERO, ZERO, ZERO, ZERO
+    total: Int = 0
     for j in range(layout[LENGTH]):
         r = j & (UNIT - 1)
         symbol = np.int64(codes[row + 16 * (j // per)]) >> shift
         u = (symbol >> (j % per * prefix) & mask) << rest
         for b in range(rest):
             u |= (np.int64(extra[word + 2 * b + (r >> 3)]) >> (r & 7) & 1) << b
-        term = level[u] * weighted[layout[CODE] + j]
-        if j & 3 == 0:
-            s0 += term
-        elif j & 3 == 1:
-            s1 += term
-        elif j & 3 == 2:
-            s2 += term
-        else:
-            s3 += term
+        total += np.int64(level[u]) * np.int64(rounded[layout[CODE] + j])
         if r == UNIT - 1:
             word += 2 * rest
-    return (s0 + s1) + (s2 + s3)
+    return total
+
+
+@jit_part
+def _dot_bits(parts: Parts, p: Int, rounded: np.ndarray, codes: np.ndarray, byte: Int, shift: Int) -> Int:
+    """The rounded coordinates of a segment whose bit is set."""
+    row, at = 16 * parts.layout[p, SYMBOL] + byte, parts.layout[p, CODE]
+    total: Int = 0
+    for g in range(parts.layout[p, LENGTH] // 4):
+        symbol = np.int64(codes[row + 16 * g]) >> shift
+        for i in range(4):
+            total += (symbol >> i & 1) * np.int64(rounded[at + 4 * g + i])
+    return total
 
 
 @jit_part
 def _full_dot_levels(query: Query, parts: Parts, codes: np.ndarray, byte: Int, shift: Int, extra: np.ndarray) -> Float:
-    total = query.scalars[FULL_OFFSET]
+    dot = ZERO
     for p in range(len(parts.layout)):
-        if parts.layout[p, BITS] > parts.layout[p, PREFIX]:
-            total += _dot_extra(parts, p, query.weighted, codes, byte, shift, extra)
-            continue
-        first = parts.layout[p, SYMBOL]
-        part = ZERO
-        for g in range(first, first + parts.layout[p, LENGTH] * parts.layout[p, PREFIX] // 4):
-            part += query.table[16 * g + (np.int64(codes[16 * g + byte]) >> shift & 15)]
-        total += part
-    return total
+        if _by_bits(parts, p):
+            total = _dot_bits(parts, p, query.rounded, codes, byte, shift)
+        else:
+            total = _dot_part(parts, p, query.rounded, codes, byte, shift, extra)
+        dot += query.unit[p, 0] * np.float32(total) + query.unit[p, 1]
+    return dot

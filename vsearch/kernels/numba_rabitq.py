@@ -6,7 +6,6 @@ import numpy as np
 
 from vsearch.kernels.numba_base import Float, Int, jit, jit_part, require
 from vsearch.kernels.numba_codec import (
-    FINE_OFFSET,
     FINE_SCALE,
     FIRST_NOISE,
     FULL_NOISE,
@@ -48,7 +47,7 @@ PLAIN_QUERY_BITS = 5  # codes of more bits see the query in two int8 halves
 ONE, TWO = np.float32(1), np.float32(2)
 LOW_CLIP, HIGH_CLIP, HIGH_PEAK = np.float32(0.85), np.float32(1.1), np.float32(1.02)
 UNIT_16, MOST_16 = np.float32(65536), np.float32(65535)
-FINE, HUNDRED_TWENTY = np.float32(32000), np.float32(120)
+MOST_SUM_31, HUNDRED_TWENTY = np.float32(2.1e9), np.float32(120)
 LARGEST_7, LARGEST_14, HIGH_UNIT = np.float32(127), np.float32(127 * 128), np.float32(128)
 
 
@@ -173,11 +172,6 @@ def prepare_rabitq(q: np.ndarray, bits: Int, out: Query) -> None:
     out.scalars[SUM], out.scalars[OFFSET] = query_sum, lowest - HALF * query_sum
     out.scalars[FULL_NOISE] = out.scalars[FIRST_NOISE]
     if bits > 1:
-        fine = FINE / widest if widest > ZERO else ZERO
-        for i in range(len(out.table)):
-            out.fine[i] = np.int32(max(out.table[i] * fine, ZERO) + HALF)
-        out.scalars[FINE_SCALE] = widest / FINE if widest > ZERO else ZERO
-        out.scalars[FINE_OFFSET] = lowest
         _quantize_query(q, bits, query_sum, out)
 
 
@@ -204,7 +198,10 @@ def subset_sums(q: np.ndarray, table: np.ndarray) -> tuple[Float, Float]:
 
 @jit_part
 def _quantize_query(q: np.ndarray, bits: Int, query_sum: Float, out: Query) -> None:
-    """Eight bits with the sign serve codes of up to 5 bits, two int8 halves the others; sums are about their middle."""
+    """Eight bits with the sign serve codes of up to 5 bits, two int8 halves the others; sums are about their middle.
+
+    The signs, which weigh most, meet the query in 16 bits.
+    """
     peak = ZERO
     for x in q:
         peak = max(peak, abs(x))
@@ -221,6 +218,10 @@ def _quantize_query(q: np.ndarray, bits: Int, query_sum: Float, out: Query) -> N
     if bits % 2 == 0:  # the extra bits end in a 1-bit plane
         nibble_sums(out.halves[0], out.sums[0])
         nibble_sums(out.halves[1], out.sums[1])
+    finest = min(PEAK, MOST_SUM_31 / np.float32(len(q)))
+    out.scalars[FINE_SCALE] = peak / finest
+    to_16_bits(q, finest / peak if peak > ZERO else ZERO, out.rounded)
+    nibble_sums(out.rounded, out.fine)
     half = np.float32(1 << (bits - 1))
     middle, scale = (half - ONE) / TWO, out.scalars[QUERY_SCALE]
     out.scalars[FULL_OFFSET] = middle * (query_sum - scale * np.float32(rounded_sum)) - (half - HALF) * query_sum
@@ -240,5 +241,5 @@ def full_dot_rabitq(
     if bits > PLAIN_QUERY_BITS:
         planes = HIGH_UNIT * planes + np.float32(dot_planes(bits - 1, extra, query.halves[1], query.sums[1]))
     half = np.float32(1 << (bits - 1))
-    sign_dot = query.scalars[FINE_SCALE] * np.float32(signs) + query.scalars[FINE_OFFSET]
+    sign_dot = query.scalars[FINE_SCALE] * np.float32(signs)
     return half * sign_dot + query.scalars[QUERY_SCALE] * planes + query.scalars[FULL_OFFSET]

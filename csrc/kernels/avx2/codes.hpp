@@ -111,22 +111,19 @@ std::uint32_t fastscan_halves(const std::uint8_t* codes, const std::uint8_t* lut
     return mask;
 }
 
-// The three plane products below return int16 pair sums of 64 dims; |sum| <= 2 * 2 * 15 * 127 fits.
-inline __m256i plane4(const std::uint8_t* plane, const std::int8_t* query) {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    const __m256i bytes = load256(plane);
-    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(bytes, nibble), load256(query));
-    const __m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble), load256(query + 32));
-    return _mm256_add_epi16(low, high);
+// The products of a plane with the 64 query values in `low` and `high`, as int16 sums of dims.
+inline __m256i plane4(const std::uint8_t* plane, __m256i low, __m256i high) {
+    const __m256i nibble = _mm256_set1_epi8(15), bytes = load256(plane);
+    return _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_and_si256(bytes, nibble), low),
+                            _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble), high));
 }
 
-inline __m256i plane2(const std::uint8_t* plane, const std::int8_t* query) {
+inline __m256i plane2(const std::uint8_t* plane, __m256i low, __m256i high) {
     const __m256i two_bits = _mm256_set1_epi8(3);
     const __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(plane)));
     const __m256i shifted = _mm256_srlv_epi64(twice, _mm256_setr_epi64x(0, 0, 2, 2));  // upper lane: dims 16..31
-    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(shifted, two_bits), load256(query));
-    const __m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(shifted, 4), two_bits), load256(query + 32));
-    return _mm256_add_epi16(low, high);
+    return _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_and_si256(shifted, two_bits), low),
+                            _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(shifted, 4), two_bits), high));
 }
 
 // Eight times the same 32 bits, to 32 bytes.
@@ -138,13 +135,22 @@ inline __m256i spread_bits(__m256i bits) {
 
 inline __m256i bits_to_bytes(std::uint32_t bits) { return spread_bits(_mm256_set1_epi32(static_cast<int>(bits))); }
 
-// Broadcast by the load itself, not by way of a general register.
-inline __m256i plane1(const std::uint8_t* plane, const std::int8_t* query) {
-    const __m256i words = _mm256_castpd_si256(_mm256_broadcast_sd(reinterpret_cast<const double*>(plane)));
-    const __m256i ones = _mm256_set1_epi8(1);
-    const __m256i low = _mm256_and_si256(spread_bits(words), load256(query));
-    const __m256i high = _mm256_and_si256(spread_bits(_mm256_srli_epi64(words, 32)), load256(query + 32));
-    return _mm256_add_epi16(_mm256_maddubs_epi16(ones, low), _mm256_maddubs_epi16(ones, high));
+// Ones where 32 of eight times the same 64 bits are set: the least of a power of two or 0, and 1.
+template <int kHalf>
+inline __m256i spread_ones(__m256i words) {
+    constexpr char k = 4 * kHalf;
+    const __m256i spread = _mm256_setr_epi8(k, k, k, k, k, k, k, k, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 1, k + 2, k + 2, k + 2, k + 2,
+                                            k + 2, k + 2, k + 2, k + 2, k + 3, k + 3, k + 3, k + 3, k + 3, k + 3, k + 3, k + 3);
+    const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    return _mm256_min_epu8(_mm256_and_si256(_mm256_shuffle_epi8(words, spread), select), _mm256_set1_epi8(1));
+}
+
+// Eight bytes, four times.
+inline __m256i broadcast8(const std::uint8_t* bytes) { return _mm256_castpd_si256(_mm256_broadcast_sd(reinterpret_cast<const double*>(bytes))); }
+
+inline __m256i plane1(const std::uint8_t* plane, __m256i low, __m256i high) {
+    const __m256i words = broadcast8(plane);
+    return _mm256_add_epi16(_mm256_maddubs_epi16(spread_ones<0>(words), low), _mm256_maddubs_epi16(spread_ones<1>(words), high));
 }
 
 inline std::int32_t sum_epi32(__m256i x) {
@@ -154,78 +160,233 @@ inline std::int32_t sum_epi32(__m256i x) {
     return _mm_cvtsi128_si32(s);
 }
 
+// Sums of the planes of a code in int16: of the largest values, 60 a dim of a 2-bit plane and 2 * 2 * 15 * 127 of a 4-bit one.
+struct PlaneSums {
+    __m256i low4, high4, two, one;
+};
+
 template <int kBits>
-std::int32_t dot_planes_of(const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
-    __m256i total = _mm256_setzero_si256();
-    for (std::size_t c = 0; c < chunks; ++c, query += 64) {
-        if constexpr (kBits >= 4) {
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane4(code, query), _mm256_set1_epi16(1)));
-            code += 32;
-        }
-        if constexpr (kBits == 8) {
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane4(code, query), _mm256_set1_epi16(16)));
-            code += 32;
-        }
-        if constexpr (kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7) {
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane2(code, query), _mm256_set1_epi16(kBits >= 4 ? 16 : 1)));
-            code += 16;
-        }
-        if constexpr (kBits % 2 == 1) {
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(plane1(code, query), _mm256_set1_epi16(1 << (kBits - 1))));
-            code += 8;
-        }
+struct Planes {
+    static constexpr bool k4 = kBits >= 4, k8 = kBits == 8, k2 = kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7, k1 = kBits % 2 == 1;
+    static constexpr std::size_t kExactChunks = k4 ? 4 : 16;  // that fit: 4 * 7620, 16 * 1524
+
+    static PlaneSums zero() {
+        const __m256i none = _mm256_setzero_si256();
+        return {none, none, none, none};
     }
-    return sum_epi32(total);
+    static void add(PlaneSums& s, const std::uint8_t* code, __m256i low, __m256i high) {
+        if constexpr (k4) s.low4 = _mm256_add_epi16(s.low4, plane4(code, low, high));
+        if constexpr (k8) s.high4 = _mm256_add_epi16(s.high4, plane4(code + 32, low, high));
+        if constexpr (k2) s.two = _mm256_add_epi16(s.two, plane2(code + (k4 ? 32 : 0), low, high));
+        if constexpr (k1) s.one = _mm256_add_epi16(s.one, plane1(code + 8 * (kBits - 1), low, high));
+    }
+    static __m256i weighed(__m256i total, const PlaneSums& s) {
+        if constexpr (k4) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.low4, _mm256_set1_epi16(1)));
+        if constexpr (k8) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.high4, _mm256_set1_epi16(16)));
+        if constexpr (k2) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.two, _mm256_set1_epi16(k4 ? 16 : 1)));
+        if constexpr (k1) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.one, _mm256_set1_epi16(1 << (kBits - 1))));
+        return total;
+    }
+};
+
+// kRows codes at once, so that the query is loaded once for all of them.
+template <int kBits, std::size_t kRows>
+inline void dot_some(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t chunks, __m256i* totals) {
+    using P = Planes<kBits>;
+    VSEARCH_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) totals[r] = _mm256_setzero_si256();
+    while (chunks > 0) {
+        PlaneSums sums[kRows];
+        VSEARCH_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) sums[r] = P::zero();
+        const std::size_t some = chunks < P::kExactChunks ? chunks : P::kExactChunks;
+        for (std::size_t c = 0; c < some; ++c, query += 64, codes += 8 * kBits) {
+            const __m256i low = load256(query), high = load256(query + 32);
+            VSEARCH_UNROLL
+            for (std::size_t r = 0; r < kRows; ++r) P::add(sums[r], codes + r * stride, low, high);
+        }
+        VSEARCH_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) totals[r] = P::weighed(totals[r], sums[r]);
+        chunks -= some;
+    }
 }
 
-std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
-    switch (bits) {
-        case 1: return dot_planes_of<1>(code, query, chunks);
-        case 2: return dot_planes_of<2>(code, query, chunks);
-        case 3: return dot_planes_of<3>(code, query, chunks);
-        case 4: return dot_planes_of<4>(code, query, chunks);
-        case 5: return dot_planes_of<5>(code, query, chunks);
-        case 6: return dot_planes_of<6>(code, query, chunks);
-        case 7: return dot_planes_of<7>(code, query, chunks);
-        default: return dot_planes_of<8>(code, query, chunks);
+template <int kBits>
+void dot_rows(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
+    __m256i totals[4];
+    for (; n >= 4; n -= 4, codes += 4 * stride, out += 4) {
+        dot_some<kBits, 4>(query, codes, stride, chunks, totals);
+        const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(totals[0], totals[1]), _mm256_hadd_epi32(totals[2], totals[3]));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1)));
     }
+    for (; n > 0; --n, codes += stride, ++out) {
+        dot_some<kBits, 1>(query, codes, stride, chunks, totals);
+        *out = sum_epi32(totals[0]);
+    }
+}
+
+void dot_planes(int bits, const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
+    switch (bits) {
+        case 1: return dot_rows<1>(query, codes, stride, n, chunks, out);
+        case 2: return dot_rows<2>(query, codes, stride, n, chunks, out);
+        case 3: return dot_rows<3>(query, codes, stride, n, chunks, out);
+        case 4: return dot_rows<4>(query, codes, stride, n, chunks, out);
+        case 5: return dot_rows<5>(query, codes, stride, n, chunks, out);
+        case 6: return dot_rows<6>(query, codes, stride, n, chunks, out);
+        case 7: return dot_rows<7>(query, codes, stride, n, chunks, out);
+        default: return dot_rows<8>(query, codes, stride, n, chunks, out);
+    }
+}
+
+// The symbols of sixteen rows of a block as eight bytes. A load of two rows has their bytes of the lane in the same place of both
+// halves; that of the next two begins a word earlier, so that a blend puts its word beside the last.
+inline __m128i sixteen_symbols(const std::uint8_t* row, __m128i shift) {
+    __m256i words = load256(row);
+    words = _mm256_blend_epi16(words, load256(row + 30), 0x02);
+    words = _mm256_blend_epi16(words, load256(row + 60), 0x04);
+    words = _mm256_blend_epi16(words, load256(row + 90), 0x08);
+    words = _mm256_blend_epi16(words, load256(row + 120), 0x10);
+    words = _mm256_blend_epi16(words, load256(row + 150), 0x20);
+    words = _mm256_blend_epi16(words, load256(row + 180), 0x40);
+    words = _mm256_blend_epi16(words, load256(row + 210), 0x80);
+    words = _mm256_and_si256(_mm256_srl_epi16(words, shift), _mm256_set1_epi16(15));
+    const __m128i bytes = _mm_or_si128(_mm256_castsi256_si128(words), _mm_slli_epi16(_mm256_extracti128_si256(words, 1), 4));
+    return _mm_packus_epi16(bytes, bytes);
+}
+
+void lane_symbols(const std::uint8_t* codes, std::size_t lane, std::size_t groups, std::uint8_t* symbols) {
+    const std::size_t low = lane & 15, odd = low < 8 ? 0 : 1;
+    const unsigned shift = 8 * static_cast<unsigned>(odd) + (lane < 16 ? 0 : 4);
+    const std::uint8_t* row = codes + 2 * (low & 7);
+    for (; groups >= 16; groups -= 16, row += 256, symbols += 8)
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols), sixteen_symbols(row, _mm_cvtsi32_si128(static_cast<int>(shift))));
+    for (; groups > 0; groups -= 2, row += 32, ++symbols)
+        *symbols = static_cast<std::uint8_t>((row[odd] >> (shift & 7) & 15u) | (row[16 + odd] >> (shift & 7) & 15u) << 4);
+}
+
+// All bits of the words of 16 dims that are set there; `spread` says where their two bytes are.
+inline __m256i set_dims(__m256i words, __m256i spread) {
+    const __m256i select = _mm256_setr_epi16(0x101, 0x202, 0x404, 0x808, 0x1010, 0x2020, 0x4040, static_cast<short>(0x8080), 0x101, 0x202, 0x404, 0x808,
+                                             0x1010, 0x2020, 0x4040, static_cast<short>(0x8080));
+    return _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_shuffle_epi8(words, spread), select), select);
+}
+
+std::int32_t dot_bits(const std::uint8_t* bits, const std::int16_t* query, std::size_t d) {
+    // Set dims are -1: a product with them is what is taken away.
+    const __m256i first = _mm256_setr_epi64x(0, 0, 0x0101010101010101, 0x0101010101010101), step = _mm256_set1_epi8(2);
+    const __m256i second = _mm256_add_epi8(first, step), third = _mm256_add_epi8(second, step), fourth = _mm256_add_epi8(third, step);
+    __m256i even = _mm256_setzero_si256(), odd = even;
+    const auto part = [](__m256i set, const std::int16_t* q) { return _mm256_madd_epi16(set, load256(q)); };
+    for (; d >= 64; d -= 64, bits += 8, query += 64) {
+        const __m256i words = broadcast8(bits);
+        even = _mm256_sub_epi32(even, part(set_dims(words, first), query));
+        odd = _mm256_sub_epi32(odd, part(set_dims(words, second), query + 16));
+        even = _mm256_sub_epi32(even, part(set_dims(words, third), query + 32));
+        odd = _mm256_sub_epi32(odd, part(set_dims(words, fourth), query + 48));
+    }
+    for (; d > 0; d -= 16, bits += 2, query += 16) {
+        const __m256i words = _mm256_set1_epi16(static_cast<short>(bits[0] | bits[1] << 8));
+        even = _mm256_sub_epi32(even, part(set_dims(words, first), query));
+    }
+    return sum_epi32(_mm256_add_epi32(even, odd));
 }
 
 inline std::uint64_t ones_of(std::uint64_t word) { return static_cast<std::uint64_t>(_mm_popcnt_u64(word)); }
 
-// All planes of a word together, so that no counter waits for its last addition.
-template <int kPlanes>
-std::uint64_t popcount_planes_of(const std::uint64_t* code, const std::uint64_t* planes, std::size_t words) {
-    std::uint64_t ones[kPlanes] = {}, sum = 0;
-    for (std::size_t w = 0; w < words; ++w) {
-        const std::uint64_t word = code[w];
-        VSEARCH_UNROLL
-        for (std::size_t b = 0; b < kPlanes; ++b) ones[b] += ones_of(word & planes[b * words + w]);
-    }
-    VSEARCH_UNROLL
-    for (std::size_t b = 0; b < kPlanes; ++b) sum += ones[b] << b;
+// The set bits of each nibble of a table's index, times 2^kShift.
+template <int kShift>
+inline __m256i nibble_ones() {
+    const __m256i ones = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    return _mm256_slli_epi16(ones, kShift);  // 32 at most: nothing reaches the next byte
+}
+
+// Set bits of each byte (W. Mula's method).
+inline __m256i byte_ones(__m256i x) {
+    const __m256i nibble = _mm256_set1_epi8(15), table = nibble_ones<0>();
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(x, nibble)),
+                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble)));
+}
+
+inline __m256i add_bytes(__m256i total, __m256i bytes) { return _mm256_add_epi64(total, _mm256_sad_epu8(bytes, _mm256_setzero_si256())); }
+
+inline std::uint64_t sum_epi64(__m256i x) {
+    const __m128i s = _mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    return static_cast<std::uint64_t>(_mm_cvtsi128_si64(s)) + static_cast<std::uint64_t>(_mm_extract_epi64(s, 1));
+}
+
+// The four planes of lowest weight together: 8 * 15 at most a byte, so that two registers can be added.
+inline __m256i four_planes(__m256i low, __m256i high, const std::uint64_t* planes, std::size_t words) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const auto ones = [&](__m256i table, std::size_t b) {
+        const __m256i plane = load256(planes + b * words);
+        return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(low, plane)),
+                               _mm256_shuffle_epi8(table, _mm256_and_si256(high, _mm256_and_si256(_mm256_srli_epi16(plane, 4), nibble))));
+    };
+    return _mm256_add_epi8(_mm256_add_epi8(ones(nibble_ones<0>(), 0), ones(nibble_ones<1>(), 1)),
+                           _mm256_add_epi8(ones(nibble_ones<2>(), 2), ones(nibble_ones<3>(), 3)));
+}
+
+std::uint64_t popcount_four(const std::uint64_t* planes, const std::uint64_t* row, std::size_t words) {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const auto four = [&](std::size_t w) {
+        const __m256i code = load256(row + w);
+        return four_planes(_mm256_and_si256(code, nibble), _mm256_and_si256(_mm256_srli_epi16(code, 4), nibble), planes + w, words);
+    };
+    __m256i total = _mm256_setzero_si256();
+    std::size_t w = 0;
+    for (; w + 8 <= words; w += 8) total = add_bytes(total, _mm256_add_epi8(four(w), four(w + 4)));
+    if (w + 4 <= words) total = add_bytes(total, four(w)), w += 4;
+    std::uint64_t sum = sum_epi64(total);
+    for (; w < words; ++w)
+        for (std::size_t b = 0; b < 4; ++b) sum += ones_of(row[w] & planes[b * words + w]) << b;
     return sum;
 }
 
-std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
+std::uint64_t popcount_one(const std::uint64_t* plane, const std::uint64_t* row, std::size_t words) {
     std::uint64_t sum = 0;
-    int b = 0;
-    for (; b + 4 <= bits; b += 4, planes += 4 * words) sum += popcount_planes_of<4>(code, planes, words) << b;
-    for (; b < bits; ++b, planes += words) sum += popcount_planes_of<1>(code, planes, words) << b;
-    return static_cast<std::uint32_t>(sum);
+    for (std::size_t w = 0; w < words; ++w) sum += ones_of(row[w] & plane[w]);
+    return sum;
+}
+
+void popcount_planes(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, rows += words) {
+        const std::uint64_t* plane = planes;
+        std::uint64_t sum = 0;
+        int b = 0;
+        for (; b + 4 <= bits; b += 4, plane += 4 * words) sum += popcount_four(plane, rows, words) << b;
+        for (; b < bits; ++b, plane += words) sum += popcount_one(plane, rows, words) << b;
+        out[i] = static_cast<std::uint32_t>(sum);
+    }
+}
+
+// Bits of `words` words that differ, 64-bit sums; up to 31 registers' bytes can be added.
+inline __m256i differing(const std::uint64_t* query, const std::uint64_t* row, std::size_t words) {
+    const auto ones = [&](std::size_t w) { return byte_ones(_mm256_xor_si256(load256(query + w), load256(row + w))); };
+    __m256i total = _mm256_setzero_si256();
+    std::size_t w = 0;
+    for (; w + 16 <= words; w += 16)
+        total = add_bytes(total, _mm256_add_epi8(_mm256_add_epi8(ones(w), ones(w + 4)), _mm256_add_epi8(ones(w + 8), ones(w + 12))));
+    for (; w + 4 <= words; w += 4) total = add_bytes(total, ones(w));
+    return total;
+}
+
+inline std::uint64_t differing_rest(const std::uint64_t* query, const std::uint64_t* row, std::size_t words) {
+    std::uint64_t sum = 0;
+    for (std::size_t w = words & ~std::size_t{3}; w < words; ++w) sum += ones_of(query[w] ^ row[w]);
+    return sum;
 }
 
 void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
-    for (std::size_t i = 0; i < n; ++i, rows += words) {
-        std::uint64_t even = 0, odd = 0;
-        std::size_t w = 0;
-        for (; w + 4 <= words; w += 4) {
-            even += ones_of(query[w] ^ rows[w]) + ones_of(query[w + 1] ^ rows[w + 1]);
-            odd += ones_of(query[w + 2] ^ rows[w + 2]) + ones_of(query[w + 3] ^ rows[w + 3]);
-        }
-        for (; w < words; ++w) even += ones_of(query[w] ^ rows[w]);
-        out[i] = static_cast<std::uint32_t>(even + odd);
+    for (; n >= 4; n -= 4, rows += 4 * words, out += 4) {
+        const __m256i first = _mm256_or_si256(differing(query, rows, words), _mm256_slli_epi64(differing(query, rows + words, words), 32));
+        const __m256i second = _mm256_or_si256(differing(query, rows + 2 * words, words), _mm256_slli_epi64(differing(query, rows + 3 * words, words), 32));
+        const __m256i both = _mm256_add_epi32(_mm256_unpacklo_epi64(first, second), _mm256_unpackhi_epi64(first, second));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)));
+        if (words % 4 == 0) continue;
+        for (std::size_t r = 0; r < 4; ++r) out[r] += static_cast<std::uint32_t>(differing_rest(query, rows + r * words, words));
     }
+    for (; n > 0; --n, rows += words, ++out)
+        *out = static_cast<std::uint32_t>(sum_epi64(differing(query, rows, words)) + differing_rest(query, rows, words));
 }
 
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
@@ -279,6 +440,8 @@ inline void install_codes(KernelTable& table) {
     table.dot_planes = dot_planes;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
+    table.lane_symbols = lane_symbols;
+    table.dot_bits = dot_bits;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -1,7 +1,7 @@
 // Kernels of level tables, AVX2. Same results as kernels/scalar/encode.hpp, bit for bit.
 //
-// Up to 16 levels are found by comparing with every threshold (compare and subtract, 16 values an instruction) and looked up in
-// registers: vpshufb for 16-bit levels, vpermps for floats (there up to 64 levels). More levels are gathered.
+// Up to 16 levels are found by comparing with every threshold (compare and subtract, 16 values an instruction); more by halving.
+// Levels of codes are looked up 32 at a time by vpshufb, a byte of each at once (level_dot), and floats of bins are gathered.
 #pragma once
 
 #include <immintrin.h>
@@ -100,57 +100,38 @@ inline __m256i word_bytes() {
     return _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
 }
 
-// Symbols of a lane in a block: bytes `stride` apart. They are put together in a register, for a load that spans several
-// bytes just stored would wait for all of them.
-struct Symbols {
-    const std::uint8_t* at;
-    std::size_t stride;
-    __m128i shift;
+inline int load4(const std::uint8_t* bytes) {
+    int word;
+    std::memcpy(&word, bytes, sizeof(word));
+    return word;
+}
 
-    // Eight in the lower half.
-    __m128i raw8(std::size_t first) const {
-        const std::uint8_t* p = at + first * stride;
-        __m128i low = _mm_cvtsi32_si128(p[0]), high = _mm_cvtsi32_si128(p[stride]);
-        low = _mm_insert_epi8(low, p[2 * stride], 2), high = _mm_insert_epi8(high, p[3 * stride], 2);
-        low = _mm_insert_epi8(low, p[4 * stride], 4), high = _mm_insert_epi8(high, p[5 * stride], 4);
-        low = _mm_insert_epi8(low, p[6 * stride], 6), high = _mm_insert_epi8(high, p[7 * stride], 6);
-        return _mm_or_si128(low, _mm_slli_epi16(high, 8));
-    }
-    __m128i nibbles(__m128i raw) const { return _mm_and_si128(_mm_srl_epi16(raw, shift), _mm_set1_epi8(15)); }
-    __m128i eight(std::size_t first) const { return nibbles(raw8(first)); }
-    __m128i sixteen(std::size_t first) const { return nibbles(_mm_unpacklo_epi64(raw8(first), raw8(first + 8))); }
-};
-
-// The leading bits of two units: of eight nibbles, 16 of two dims, or 32.
+// The leading bits of two units: of 16 bytes of symbols, 8 or 4; of one unit in the lower lane, of half as many.
 template <int kPrefix>
-inline __m256i leading(const Symbols& symbols, std::size_t first) {
+inline __m256i leading(__m128i symbols) {
     if constexpr (kPrefix == 4) {
-        return _mm256_inserti128_si256(_mm256_castsi128_si256(symbols.sixteen(first)), symbols.sixteen(first + 16), 1);
+        const __m256i pairs = _mm256_cvtepu8_epi16(symbols);
+        return _mm256_and_si256(_mm256_or_si256(pairs, _mm256_slli_epi16(pairs, 4)), _mm256_set1_epi8(15));
     } else if constexpr (kPrefix == 2) {
-        const __m256i pair = _mm256_cvtepu8_epi16(symbols.sixteen(first));
-        return _mm256_and_si256(_mm256_or_si256(pair, _mm256_slli_epi16(pair, 6)), _mm256_set1_epi8(3));
+        const __m256i fours = _mm256_cvtepu8_epi32(symbols), apart = _mm256_or_si256(fours, _mm256_slli_epi32(fours, 12));
+        return _mm256_and_si256(_mm256_or_si256(apart, _mm256_slli_epi32(apart, 6)), _mm256_set1_epi8(3));
     } else {
-        auto bits = static_cast<std::uint64_t>(_mm_cvtsi128_si64(symbols.eight(first)));
-        bits = (bits | bits >> 4) & 0x00ff00ff00ff00ffull;
-        bits = (bits | bits >> 8) & 0x0000ffff0000ffffull;
-        return _mm256_and_si256(bits_to_bytes(static_cast<std::uint32_t>(bits | bits >> 16)), _mm256_set1_epi8(1));
+        return _mm256_and_si256(spread_bits(_mm256_broadcastd_epi32(symbols)), _mm256_set1_epi8(1));
     }
 }
 
-// Of one unit, in the lower lane.
 template <int kPrefix>
-inline __m256i leading_one(const Symbols& symbols, std::size_t first) {
-    if constexpr (kPrefix == 4) {
-        return _mm256_castsi128_si256(symbols.sixteen(first));
-    } else if constexpr (kPrefix == 2) {
-        const __m128i pair = _mm_cvtepu8_epi16(symbols.eight(first));
-        return _mm256_castsi128_si256(_mm_and_si128(_mm_or_si128(pair, _mm_slli_epi16(pair, 6)), _mm_set1_epi8(3)));
-    } else {
-        const int shift = _mm_cvtsi128_si32(symbols.shift);
-        std::uint32_t bits = 0;
-        for (std::size_t g = 0; g < 4; ++g) bits |= (static_cast<std::uint32_t>(symbols.at[(first + g) * symbols.stride]) >> shift & 15u) << (4 * g);
-        return _mm256_and_si256(bits_to_bytes(bits), _mm256_set1_epi8(1));
-    }
+inline __m128i symbols_of_two(const std::uint8_t* symbols) {
+    if constexpr (kPrefix == 4) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(symbols));
+    if constexpr (kPrefix == 2) return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(symbols));
+    return _mm_cvtsi32_si128(load4(symbols));
+}
+
+template <int kPrefix>
+inline __m128i symbols_of_one(const std::uint8_t* symbols) {
+    if constexpr (kPrefix == 4) return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(symbols));
+    if constexpr (kPrefix == 2) return _mm_cvtsi32_si128(load4(symbols));
+    return _mm_cvtsi32_si128(symbols[0] | symbols[1] << 8);
 }
 
 // Extra words of a unit from byte 0 on, without a byte beyond the last unit's.
@@ -192,66 +173,80 @@ inline __m256i append_bits(__m256i u, __m256i words, int rest) {
 }
 
 template <int kPrefix>
-void unpack_of(const Symbols& symbols, const std::uint8_t* extra, int rest, std::size_t units, std::uint8_t* codes) {
-    const Words words(extra, 2 * static_cast<std::size_t>(rest), units);
+void unpack_of(const std::uint8_t* symbols, const std::uint8_t* extra, int rest, std::size_t units, std::uint8_t* codes) {
+    const std::size_t unit_bytes = 2 * static_cast<std::size_t>(rest);
+    const Words words(extra, unit_bytes, units);
     std::size_t unit = 0;
-    for (; unit + 2 <= units; unit += 2) {
-        __m256i u = leading<kPrefix>(symbols, unit * 4 * kPrefix);
+    for (; unit + 2 <= units; unit += 2, symbols += 4 * kPrefix) {
+        __m256i u = leading<kPrefix>(symbols_of_two<kPrefix>(symbols));
         if (rest > 0) u = append_bits(u, words.two(unit), rest);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 16 * unit), u);
     }
     if (unit == units) return;
-    const __m256i u = append_bits(leading_one<kPrefix>(symbols, unit * 4 * kPrefix), _mm256_castsi128_si256(words.at(unit)), rest);
+    const __m256i u = append_bits(leading<kPrefix>(symbols_of_one<kPrefix>(symbols)), _mm256_castsi128_si256(words.at(unit)), rest);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * unit), _mm256_castsi256_si128(u));
 }
 
-void unpack_levels(const std::uint8_t* symbols, std::size_t stride, int shift, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes) {
-    const Symbols source{symbols, stride, _mm_cvtsi32_si128(shift)};
-    if (prefix == 1) return unpack_of<1>(source, extra, rest, units, codes);
-    if (prefix == 2) return unpack_of<2>(source, extra, rest, units, codes);
-    unpack_of<4>(source, extra, rest, units, codes);
+void unpack_levels(const std::uint8_t* symbols, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes) {
+    if (prefix == 1) return unpack_of<1>(symbols, extra, rest, units, codes);
+    if (prefix == 2) return unpack_of<2>(symbols, extra, rest, units, codes);
+    unpack_of<4>(symbols, extra, rest, units, codes);
 }
 
-template <class Lookup>
-inline float dot_by(const std::uint8_t* codes, const float* q, std::size_t d, Lookup look_up) {
-    __m256 dots[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (std::size_t j = 0; j < d; j += 16) {
-        VSEARCH_UNROLL
-        for (std::size_t h = 0; h < 2; ++h) {
-            const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + j + 8 * h)));
-            dots[h] = _mm256_add_ps(dots[h], _mm256_mul_ps(look_up(u), _mm256_loadu_ps(q + j + 8 * h)));
-        }
+// A table of 16 * kTables bytes: all sixteens are asked by the low four bits of a code, and bits 4, 5, .. choose between pairs (as the
+// sign of a blend's mask).
+template <std::size_t kTables>
+inline __m256i look_up_bytes(const std::uint8_t* table, __m256i low, const __m256i* upper) {
+    __m256i found[kTables];
+    VSEARCH_UNROLL
+    for (std::size_t t = 0; t < kTables; ++t) {
+        const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * t));
+        found[t] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(sixteen), low);
     }
-    return fold16(dots);
+    VSEARCH_UNROLL
+    for (std::size_t pairs = kTables / 2, bit = 0; pairs > 0; pairs /= 2, ++bit) {
+        VSEARCH_UNROLL
+        for (std::size_t t = 0; t < pairs; ++t) found[t] = _mm256_blendv_epi8(found[2 * t], found[2 * t + 1], upper[bit]);
+    }
+    return found[0];
 }
 
-// Levels in kRegisters registers of eight: all are asked, and bits 3, 4, .. of u choose between pairs (as the sign of a blend's mask).
-template <int kRegisters>
-float dot_in_registers(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d) {
-    alignas(32) float padded[8 * kRegisters] = {};
-    std::memcpy(padded, levels, static_cast<std::size_t>(count) * sizeof(float));
-    __m256 table[kRegisters];
-    for (int r = 0; r < kRegisters; ++r) table[r] = _mm256_load_ps(padded + 8 * r);
-    return dot_by(codes, q, d, [&](__m256i u) {
-        __m256 found[kRegisters];
-        VSEARCH_UNROLL
-        for (int r = 0; r < kRegisters; ++r) found[r] = _mm256_permutevar8x32_ps(table[r], u);
-        VSEARCH_UNROLL
-        for (int pairs = kRegisters / 2, bit = 3; pairs > 0; pairs /= 2, ++bit) {
-            const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(u, 31 - bit));
-            VSEARCH_UNROLL
-            for (int r = 0; r < pairs; ++r) found[r] = _mm256_blendv_ps(found[2 * r], found[2 * r + 1], upper);
-        }
-        return found[0];
-    });
+// Both bytes of 32 levels.
+struct LevelBytes {
+    __m256i low, high;
+};
+
+template <std::size_t kTables>
+inline LevelBytes look_up_levels(__m256i codes, const std::uint8_t* levels) {
+    const __m256i u = _mm256_permute4x64_epi64(codes, 0xd8);  // so that unpacking puts the dims in order
+    const __m256i upper[4] = {_mm256_slli_epi16(u, 3), _mm256_slli_epi16(u, 2), _mm256_slli_epi16(u, 1), u};
+    const __m256i index = kTables > 1 ? _mm256_and_si256(u, _mm256_set1_epi8(15)) : u;
+    return {look_up_bytes<kTables>(levels, index, upper), look_up_bytes<kTables>(levels + 16 * kTables, index, upper)};
 }
 
-float level_dot(const std::uint8_t* codes, const float* levels, int count, const float* q, std::size_t d) {
-    if (count <= 8) return dot_in_registers<1>(codes, levels, count, q, d);
-    if (count <= 16) return dot_in_registers<2>(codes, levels, count, q, d);
-    if (count <= 32) return dot_in_registers<4>(codes, levels, count, q, d);
-    if (count <= 64) return dot_in_registers<8>(codes, levels, count, q, d);
-    return dot_by(codes, q, d, [&](__m256i u) { return _mm256_i32gather_ps(levels, u, 4); });
+template <std::size_t kTables>
+std::int32_t dot_of_tables(const std::uint8_t* codes, const std::uint8_t* levels, const std::int16_t* q, std::size_t d) {
+    __m256i first = _mm256_setzero_si256(), second = first;
+    std::size_t j = 0;
+    for (; j + 32 <= d; j += 32) {
+        const LevelBytes b = look_up_levels<kTables>(load256(codes + j), levels);
+        first = _mm256_add_epi32(first, _mm256_madd_epi16(_mm256_unpacklo_epi8(b.low, b.high), load256(q + j)));
+        second = _mm256_add_epi32(second, _mm256_madd_epi16(_mm256_unpackhi_epi8(b.low, b.high), load256(q + j + 16)));
+    }
+    if (j < d) {
+        const __m128i last = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + j));
+        const LevelBytes b = look_up_levels<kTables>(_mm256_inserti128_si256(_mm256_setzero_si256(), last, 0), levels);
+        first = _mm256_add_epi32(first, _mm256_madd_epi16(_mm256_unpacklo_epi8(b.low, b.high), load256(q + j)));
+    }
+    return sum_epi32(_mm256_add_epi32(first, second));
+}
+
+std::int32_t level_dot(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d) {
+    if (count == 16) return dot_of_tables<1>(codes, levels, q, d);
+    if (count == 32) return dot_of_tables<2>(codes, levels, q, d);
+    if (count == 64) return dot_of_tables<4>(codes, levels, q, d);
+    if (count == 128) return dot_of_tables<8>(codes, levels, q, d);
+    return dot_of_tables<16>(codes, levels, q, d);
 }
 
 }  // namespace

@@ -108,11 +108,13 @@ inline std::uint32_t count_words(const std::uint64_t* a, const std::uint64_t* b,
     return sum;
 }
 
-std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
-    std::uint32_t sum = 0;
-    for (int b = 0; b < bits; ++b, planes += words)
-        sum += count_words(code, planes, words, [](uint8x16_t x, uint8x16_t y) { return vandq_u8(x, y); }) << b;
-    return sum;
+void popcount_planes(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, rows += words) {
+        out[i] = 0;
+        const std::uint64_t* plane = planes;
+        for (int b = 0; b < bits; ++b, plane += words)
+            out[i] += count_words(rows, plane, words, [](uint8x16_t x, uint8x16_t y) { return vandq_u8(x, y); }) << b;
+    }
 }
 
 void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {

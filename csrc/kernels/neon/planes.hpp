@@ -71,17 +71,22 @@ std::int32_t dot_planes_of(const std::uint8_t* code, const std::int8_t* query, s
     return vaddvq_s32(vaddq_s32(fours, rest));
 }
 
+template <class Op, int kBits>
+void dot_rows(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, codes += stride) out[i] = dot_planes_of<Op, kBits>(codes, query, chunks);
+}
+
 template <class Op>
-std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+void dot_planes(int bits, const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
     switch (bits) {
-        case 1: return dot_planes_of<Op, 1>(code, query, chunks);
-        case 2: return dot_planes_of<Op, 2>(code, query, chunks);
-        case 3: return dot_planes_of<Op, 3>(code, query, chunks);
-        case 4: return dot_planes_of<Op, 4>(code, query, chunks);
-        case 5: return dot_planes_of<Op, 5>(code, query, chunks);
-        case 6: return dot_planes_of<Op, 6>(code, query, chunks);
-        case 7: return dot_planes_of<Op, 7>(code, query, chunks);
-        default: return dot_planes_of<Op, 8>(code, query, chunks);
+        case 1: return dot_rows<Op, 1>(query, codes, stride, n, chunks, out);
+        case 2: return dot_rows<Op, 2>(query, codes, stride, n, chunks, out);
+        case 3: return dot_rows<Op, 3>(query, codes, stride, n, chunks, out);
+        case 4: return dot_rows<Op, 4>(query, codes, stride, n, chunks, out);
+        case 5: return dot_rows<Op, 5>(query, codes, stride, n, chunks, out);
+        case 6: return dot_rows<Op, 6>(query, codes, stride, n, chunks, out);
+        case 7: return dot_rows<Op, 7>(query, codes, stride, n, chunks, out);
+        default: return dot_rows<Op, 8>(query, codes, stride, n, chunks, out);
     }
 }
 

@@ -69,7 +69,7 @@ std::int32_t dot_plane(int width, const std::uint8_t* plane, const std::int8_t* 
     return sum;
 }
 
-std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
+std::int32_t dot_code(int bits, const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
     std::int32_t sum = 0;
     for (std::size_t c = 0; c < chunks; ++c, query += 64) {
         for (int shift = 0; shift < bits;) {
@@ -80,6 +80,10 @@ std::int32_t dot_planes(int bits, const std::uint8_t* code, const std::int8_t* q
         }
     }
     return sum;
+}
+
+void dot_planes(int bits, const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, codes += stride) out[i] = dot_code(bits, codes, query, chunks);
 }
 
 // Eight values at a time, a byte each.
@@ -119,13 +123,28 @@ std::uint32_t popcount64(std::uint64_t x) {
     return static_cast<std::uint32_t>((((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0full) * 0x0101010101010101ull) >> 56);
 }
 
-std::uint32_t popcount_planes(const std::uint64_t* code, const std::uint64_t* planes, int bits, std::size_t words) {
-    std::uint32_t sum = 0;
-    for (int b = 0; b < bits; ++b) {
-        std::uint32_t ones = 0;
-        for (std::size_t w = 0; w < words; ++w) ones += popcount64(code[w] & planes[static_cast<std::size_t>(b) * words + w]);
-        sum += ones << b;
+void popcount_planes(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (std::size_t i = 0; i < n; ++i, rows += words) {
+        out[i] = 0;
+        for (int b = 0; b < bits; ++b) {
+            std::uint32_t ones = 0;
+            for (std::size_t w = 0; w < words; ++w) ones += popcount64(rows[w] & planes[static_cast<std::size_t>(b) * words + w]);
+            out[i] += ones << b;
+        }
     }
+}
+
+void lane_symbols(const std::uint8_t* codes, std::size_t lane, std::size_t groups, std::uint8_t* symbols) {
+    const std::size_t low = lane & 15;
+    codes += low < 8 ? 2 * low : 2 * (low - 8) + 1;
+    const unsigned shift = lane < 16 ? 0 : 4;
+    for (std::size_t g = 0; g < groups; g += 2, codes += 32)
+        symbols[g / 2] = static_cast<std::uint8_t>((codes[0] >> shift & 15u) | (codes[16] >> shift & 15u) << 4);
+}
+
+std::int32_t dot_bits(const std::uint8_t* bits, const std::int16_t* query, std::size_t d) {
+    std::int32_t sum = 0;
+    for (std::size_t j = 0; j < d; ++j) sum += (bits[j / 8] >> (j % 8) & 1) * query[j];
     return sum;
 }
 
@@ -183,6 +202,8 @@ inline void install_codes(KernelTable& table) {
     table.pack_planes = pack_planes;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
+    table.lane_symbols = lane_symbols;
+    table.dot_bits = dot_bits;
     table.fht_f32 = fht_f32;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;

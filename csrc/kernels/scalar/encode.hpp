@@ -113,21 +113,20 @@ void level_codes(const float* x, std::size_t n, float factor, const float* thres
     }
 }
 
-void unpack_levels(const std::uint8_t* symbols, std::size_t stride, int shift, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes) {
-    const std::size_t dims = 4 / static_cast<std::size_t>(prefix);
+void unpack_levels(const std::uint8_t* symbols, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes) {
+    const std::size_t dims = 8 / static_cast<std::size_t>(prefix);  // of a byte
     for (std::size_t j = 0; j < 16 * units; ++j) {
-        const int symbol = symbols[j / dims * stride] >> shift & 15;
         const std::uint8_t* word = extra + j / 16 * 2 * static_cast<std::size_t>(rest) + j % 16 / 8;
-        int u = symbol >> (static_cast<int>(j % dims) * prefix) & ((1 << prefix) - 1);
+        int u = symbols[j / dims] >> (static_cast<int>(j % dims) * prefix) & ((1 << prefix) - 1);
         for (int b = rest; b-- > 0;) u = 2 * u + (word[2 * b] >> (j % 8) & 1);
         codes[j] = static_cast<std::uint8_t>(u);
     }
 }
 
-float level_dot(const std::uint8_t* codes, const float* levels, int, const float* q, std::size_t d) {
-    float dots[16] = {};
-    for (std::size_t j = 0; j < d; ++j) dots[j % 16] += levels[codes[j]] * q[j];
-    return fold16(dots);
+std::int32_t level_dot(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d) {
+    std::int32_t sum = 0;
+    for (std::size_t j = 0; j < d; ++j) sum += static_cast<std::int16_t>(levels[codes[j]] | levels[count + codes[j]] << 8) * q[j];
+    return sum;
 }
 
 }  // namespace

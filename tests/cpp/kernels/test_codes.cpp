@@ -139,41 +139,73 @@ TEST(codes_fastscan_bound_treats_nan_as_not_below) {
 TEST(codes_dot_planes) {
     for (const Candidate& candidate : candidates()) {
         for (int bits = 1; bits <= 8; ++bits) {
-            for (const std::size_t chunks : {1, 2, 3, 6, 24}) {
-                Guarded<std::uint8_t> code(chunks * 8 * static_cast<std::size_t>(bits));
+            for (const std::size_t chunks : {1, 2, 3, 4, 6, 17, 24}) {
+                const std::size_t bytes = chunks * 8 * static_cast<std::size_t>(bits), n = chunks % 2 == 0 ? 7 : 1, stride = n > 1 ? bytes + 5 : bytes;
+                Guarded<std::uint8_t> codes((n - 1) * stride + bytes);
                 Guarded<std::int8_t> query(chunks * 64);
-                fill(code, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
+                Guarded<std::int32_t> expected(n), out(n);
+                fill(codes, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
                 fill(query, [] { return static_cast<std::int8_t>(random_int(-127, 127)); });
-                CHECK_AT(candidate.table.dot_planes(bits, code.data(), query.data(), chunks) ==
-                             reference().dot_planes(bits, code.data(), query.data(), chunks),
-                         at(candidate.name, static_cast<std::size_t>(bits), chunks));
+                reference().dot_planes(bits, query.data(), codes.data(), stride, n, chunks, expected.data());
+                candidate.table.dot_planes(bits, query.data(), codes.data(), stride, n, chunks, out.data());
+                CHECK_AT(same_bits(out.data(), expected.data(), n), at(candidate.name, static_cast<std::size_t>(bits), chunks));
                 for (const int extreme : {-127, 127}) {
-                    fill(code, [] { return static_cast<std::uint8_t>(255); });
+                    fill(codes, [] { return static_cast<std::uint8_t>(255); });
                     fill(query, [&] { return static_cast<std::int8_t>(extreme); });
-                    CHECK_AT(candidate.table.dot_planes(bits, code.data(), query.data(), chunks) ==
-                                 weight_of_bits(bits) * extreme * static_cast<int>(64 * chunks),
-                             at(candidate.name, static_cast<std::size_t>(bits), chunks));
+                    candidate.table.dot_planes(bits, query.data(), codes.data(), stride, n, chunks, out.data());
+                    for (const std::int32_t dot : out)
+                        CHECK_AT(dot == weight_of_bits(bits) * extreme * static_cast<int>(64 * chunks), at(candidate.name, static_cast<std::size_t>(bits), chunks));
                 }
             }
         }
     }
 }
 
+TEST(codes_lane_symbols) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t groups : {4, 8, 12, 16, 20, 64, 92}) {
+            Guarded<std::uint8_t> codes(groups * 16), expected(groups / 2), symbols(groups / 2);
+            fill(codes, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
+            for (std::size_t lane = 0; lane < 32; ++lane) {
+                reference().lane_symbols(codes.data(), lane, groups, expected.data());
+                candidate.table.lane_symbols(codes.data(), lane, groups, symbols.data());
+                CHECK_AT(same_bits(symbols.data(), expected.data(), groups / 2), at(candidate.name, groups, lane));
+            }
+        }
+    }
+}
+
+TEST(codes_dot_bits) {
+    for (const Candidate& candidate : candidates()) {
+        for (const std::size_t d : {16, 32, 48, 64, 80, 384, 400}) {
+            Guarded<std::uint8_t> bits(d / 8);
+            Guarded<std::int16_t> query(d);
+            fill(bits, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
+            fill(query, [] { return static_cast<std::int16_t>(random_int(-32768, 32767)); });
+            CHECK_AT(candidate.table.dot_bits(bits.data(), query.data(), d) == reference().dot_bits(bits.data(), query.data(), d), at(candidate.name, d));
+            fill(bits, [] { return static_cast<std::uint8_t>(255); });
+            fill(query, [] { return static_cast<std::int16_t>(-32768); });
+            CHECK_AT(candidate.table.dot_bits(bits.data(), query.data(), d) == -32768 * static_cast<int>(d), at(candidate.name, d));
+        }
+    }
+}
+
 TEST(codes_popcounts) {
     for (const Candidate& candidate : candidates()) {
-        for (const std::size_t words : {1, 2, 3, 6, 7, 8, 9, 12, 16, 17, 24, 25}) {
+        for (const std::size_t words : {1, 2, 3, 6, 7, 8, 9, 12, 16, 17, 24, 25, 64}) {
             for (int bits = 1; bits <= 8; ++bits) {
-                Guarded<std::uint64_t> code(words), planes(words * static_cast<std::size_t>(bits));
-                fill(code, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
+                constexpr std::size_t kRows = 3;
+                Guarded<std::uint64_t> codes(kRows * words), planes(words * static_cast<std::size_t>(bits));
+                Guarded<std::uint32_t> expected(kRows), out(kRows);
+                fill(codes, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
                 fill(planes, [] { return std::uint64_t{generator()()} << 32 | generator()(); });
-                CHECK_AT(candidate.table.popcount_planes(code.data(), planes.data(), bits, words) ==
-                             reference().popcount_planes(code.data(), planes.data(), bits, words),
-                         at(candidate.name, words, static_cast<std::size_t>(bits)));
-                fill(code, [] { return ~std::uint64_t{0}; });
+                reference().popcount_planes(planes.data(), bits, codes.data(), words, kRows, expected.data());
+                candidate.table.popcount_planes(planes.data(), bits, codes.data(), words, kRows, out.data());
+                CHECK_AT(same_bits(out.data(), expected.data(), kRows), at(candidate.name, words, static_cast<std::size_t>(bits)));
+                fill(codes, [] { return ~std::uint64_t{0}; });
                 fill(planes, [] { return ~std::uint64_t{0}; });
-                CHECK_AT(candidate.table.popcount_planes(code.data(), planes.data(), bits, words) ==
-                             64 * words * static_cast<std::size_t>(weight_of_bits(bits)),
-                         at(candidate.name, words, static_cast<std::size_t>(bits)));
+                candidate.table.popcount_planes(planes.data(), bits, codes.data(), words, kRows, out.data());
+                CHECK_AT(out[kRows - 1] == 64 * words * static_cast<std::size_t>(weight_of_bits(bits)), at(candidate.name, words, static_cast<std::size_t>(bits)));
             }
             for (const std::size_t n : {0, 1, 5, 33}) {
                 Guarded<std::uint64_t> query(words), rows(words * n);
