@@ -16,6 +16,7 @@ constexpr std::size_t kUnit = 16;  // dims of an extra word
 constexpr std::size_t kBins = 1024;
 constexpr std::size_t kSmallLevels = 16;
 constexpr float kSmallLevel = 2047.0f, kPeak = 32767.0f;  // largest integers of levels and of values
+constexpr float kEven = 1e-3f;  // of a step: what levels may lie off an even grid
 constexpr int kCoarseSteps = 7, kFineSteps = 4;
 constexpr float kNarrowest = 0.80f, kWidest = 1.22f;  // of the scale, around the root mean square
 
@@ -47,15 +48,25 @@ void build_bins(LevelsCodec::Part& part) {
     }
 }
 
-// Levels of up to kSmallLevel for the products with queries: their rounding is a hundredth of the finest code's error.
+// Levels of up to kSmallLevel for the products with queries, rounded by a hundredth of the finest code's error, or an even grid.
 void build_dot_levels(LevelsCodec::Part& part) {
     const std::vector<float>& levels = part.rest() > 0 ? part.levels : part.prefix_levels;
+    const float low = levels.front(), high = levels.back(), last = static_cast<float>(levels.size() - 1), step = (high - low) / last;
     float peak = 0;
-    for (const float level : levels) peak = std::max(peak, std::fabs(level));
-    part.dot_unit = peak > 0 ? kSmallLevel / peak : 0.0f;
+    bool even = true;
+    for (std::size_t u = 0; u < levels.size(); ++u) {
+        peak = std::max(peak, std::fabs(levels[u]));
+        even = even && std::fabs(levels[u] - (low + step * static_cast<float>(u))) <= kEven * step;
+    }
+    if (even) {
+        part.dot_step = step, part.dot_center = 0.5f * last, part.dot_middle = 0.5f * (low + high);
+        return;
+    }
+    const float unit = kSmallLevel / peak;
     std::vector<std::int16_t> rounded;
-    for (const float level : levels) rounded.push_back(static_cast<std::int16_t>(std::lrint(level * part.dot_unit)));
+    for (const float level : levels) rounded.push_back(static_cast<std::int16_t>(std::lrint(level * unit)));
     part.dot_levels = level_bytes(rounded.data(), rounded.size());
+    part.dot_step = peak / kSmallLevel;
 }
 
 void build_tables(LevelsCodec::Part& part) {

@@ -64,8 +64,10 @@ public:
         float bin_scale = 0, bin_offset = 0;
         std::vector<std::int16_t> small_levels;  // up to 16 levels as integers of at most 2047, small_unit to one
         float small_unit = 0;
-        std::vector<std::uint8_t> dot_levels;  // level_bytes of what codes are looked up in by queries, dot_unit to one
-        float dot_unit = 0;
+        // What queries meet: dot_step * (integer level of the code - dot_center) + dot_middle. Integer levels are those of level_bytes, or
+        // of evenly spaced levels the codes themselves.
+        std::vector<std::uint8_t> dot_levels;
+        float dot_step = 0, dot_center = 0, dot_middle = 0;
 
         int rest() const { return bits - prefix; }
         std::size_t symbols() const { return length * static_cast<std::size_t>(prefix) / 4; }

@@ -119,20 +119,18 @@ void LevelsQuery::prepare(const float* q) {
 // Rounds the coordinates that a part's survivors meet: to 14 bits, or as many as keep the sums of level_dot in 32.
 void LevelsQuery::round_part(const LevelsCodec::Part& part, Rounded& rounded) {
     const float* q = weighted_.data() + part.code;
+    std::int16_t* out = rounded_.data() + part.code;
     float peak = 0, total = 0, sum = 0;
     for (std::size_t j = 0; j < part.length; ++j) {
         const float size = std::fabs(q[j]);
         peak = std::max(peak, size), total += size, sum += q[j];
     }
     const float factor = peak > 0 ? std::min(kMost / peak, (kMostSum - 0.5f * static_cast<float>(part.length)) / total) : 0.0f;
-    kernels().quantize_i16(q, part.length, factor, rounded_.data() + part.code);
-    rounded = {factor > 0 ? 1.0f / factor : 0.0f, 0.0f};
-    if (by_bits(part)) {
-        rounded.offset = part.prefix_levels[0] * sum;
-        rounded.scale *= part.prefix_levels[1] - part.prefix_levels[0];
-    } else {
-        rounded.scale = part.dot_unit > 0 ? rounded.scale / part.dot_unit : 0.0f;
-    }
+    kernels().quantize_i16(q, part.length, factor, out);
+    std::int32_t whole = 0;
+    for (std::size_t j = 0; j < part.length; ++j) whole += out[j];
+    rounded.scale = factor > 0 ? part.dot_step / factor : 0.0f;
+    rounded.offset = part.dot_middle * sum - rounded.scale * part.dot_center * static_cast<float>(whole);
 }
 
 float LevelsQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, const std::uint8_t* extra) const {
@@ -148,7 +146,8 @@ float LevelsQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, c
             sum = kernel.dot_bits(symbols, q, part.length);
         } else {
             kernel.unpack_levels(symbols, extra + part.extra, part.prefix, part.rest(), part.length / kUnit, codes_.data());
-            sum = kernel.level_dot(codes_.data(), part.dot_levels.data(), part.dot_levels.size() / 2, q, part.length);
+            const std::uint8_t* levels = part.dot_levels.empty() ? nullptr : part.dot_levels.data();
+            sum = kernel.level_dot(codes_.data(), levels, part.dot_levels.size() / 2, q, part.length);
         }
         dot += scales_[p].scale * static_cast<float>(sum) + scales_[p].offset;
     }

@@ -31,13 +31,13 @@ class Parts(NamedTuple):
 
     layout: np.ndarray  # int64
     values: np.ndarray  # float32: constants, from LEVEL on 256 levels, and from PREFIX_LEVEL on 16
-    whole: np.ndarray  # int16 (parts, 256): the levels of whole codes, DOT_UNIT to one
+    whole: np.ndarray  # int16 (parts, 256): a level of a whole code is DOT_STEP (whole - DOT_CENTER) + DOT_MIDDLE
     profile: np.ndarray  # float32 (2, dim), errors of coordinates over the mean, or no rows where they are even
 
 
 BEGIN, LENGTH, BITS, PREFIX, SYMBOL, EXTRA, CODE = range(7)
-SIGMA, WEIGHT, ENERGY, BIN_SCALE, BIN_OFFSET, SMALL_UNIT, DOT_UNIT = range(7)
-LEVEL, PREFIX_LEVEL, VALUES = 7, 263, 279
+SIGMA, WEIGHT, ENERGY, BIN_SCALE, BIN_OFFSET, SMALL_UNIT, DOT_STEP, DOT_CENTER, DOT_MIDDLE = range(9)
+LEVEL, PREFIX_LEVEL, VALUES = 9, 265, 281
 
 NO_PARTS = Parts(
     layout=frozen(np.empty((0, 7), np.int64)),

@@ -16,7 +16,6 @@ from vsearch.kernels.numba_codec import (
     BIN_SCALE,
     BITS,
     CODE,
-    DOT_UNIT,
     LANES,
     LENGTH,
     LEVEL,
@@ -45,6 +44,7 @@ UNIT = 16  # dims of an extra word
 COARSE_STEPS, FINE_STEPS = 7, 4
 NARROWEST, WIDEST = np.float32(0.80), np.float32(1.22)  # of the scale, around the root mean square
 HALF, TWO, REACH = np.float32(0.5), np.float32(2), np.float32(0.6)
+EVEN = np.float32(1e-3)  # of a step: what levels may lie off an even grid
 SMALL_LEVEL, LEAST_16, MOST_16 = np.float32(2047), np.float32(-32768), np.float32(32767)
 
 
@@ -241,6 +241,18 @@ def _check_segments(dim: int, segments: np.ndarray, scales: np.ndarray) -> None:
     require(bool(np.isfinite(scales).all() and (scales[:, :2] > 0).all()), "levels: segment scales must be positive")
 
 
+def _dot_levels(levels: np.ndarray, whole: np.ndarray) -> tuple[np.float32, np.float32, np.float32]:
+    """Fills the integers that queries meet; (step, center, middle) of them."""
+    codes, low, high = np.arange(len(levels), dtype=np.float32), levels[0], levels[-1]
+    step = (high - low) / codes[-1]
+    if (np.abs(levels - (low + step * codes)) <= EVEN * step).all():
+        whole[: len(levels)] = codes
+        return step, HALF * codes[-1], HALF * (low + high)
+    peak = np.abs(levels).max()
+    whole[: len(levels)] = np.rint(levels * (SMALL_LEVEL / peak))
+    return peak / SMALL_LEVEL, ZERO, ZERO
+
+
 class LevelsCodec(Codec):
     """Segments (begin, length, bits, prefix a row), scales (sigma, weight, prefix energy), levels one after another."""
 
@@ -298,12 +310,8 @@ class LevelsCodec(Codec):
             tables.small[p, : len(own[:16])] = np.rint(own[:16] * unit)
             layout[p], values[p, :LEVEL] = (
                 (begin, length, bits, prefix, symbol, extra, code),
-                (*scales[p], scale, offset, unit, 0),
+                (*scales[p], scale, offset, unit, *_dot_levels(own if bits > prefix else own_prefix, whole[p])),
             )
-            met = own if bits > prefix else own_prefix
-            peak = np.abs(met).max()
-            values[p, DOT_UNIT] = SMALL_LEVEL / peak if peak > 0 else ZERO
-            whole[p, : len(met)] = np.rint(met * values[p, DOT_UNIT])
             values[p, LEVEL:][: len(own)], values[p, PREFIX_LEVEL:][: len(own_prefix)] = own, own_prefix
             symbol, extra, code = symbol + length * prefix // 4, extra + length * (bits - prefix) // 8, code + length
             at, prefix_at = at + (1 << bits), prefix_at + (1 << prefix)

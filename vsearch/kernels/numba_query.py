@@ -9,7 +9,9 @@ from vsearch.kernels.numba_codec import (
     BEGIN,
     BITS,
     CODE,
-    DOT_UNIT,
+    DOT_CENTER,
+    DOT_MIDDLE,
+    DOT_STEP,
     ENERGY,
     EXTRA,
     FIRST_TILT,
@@ -185,20 +187,13 @@ def _round_part(parts: Parts, p: Int, out: Query) -> None:
         total += size
         sum_ += x
     factor = min(MOST / peak, (MOST_SUM - HALF * np.float32(length)) / total) if peak > ZERO else ZERO
-    to_16_bits(q, factor, out.rounded[first : first + length])
-    scale, offset, unit = ONE / factor if factor > ZERO else ZERO, ZERO, parts.values[p, DOT_UNIT]
-    if _by_bits(parts, p):
-        level = parts.values[p, PREFIX_LEVEL:]
-        scale, offset = scale * (level[1] - level[0]), level[0] * sum_
-    else:
-        scale = scale / unit if unit > ZERO else ZERO
-    out.unit[p, 0], out.unit[p, 1] = scale, offset
-
-
-@jit_part
-def _by_bits(parts: Parts, p: Int) -> bool:
-    """Whether a symbol's bits are all there is to its four dims."""
-    return parts.layout[p, BITS] == 1
+    rounded, whole = out.rounded[first : first + length], np.int64(0)
+    to_16_bits(q, factor, rounded)
+    for x in rounded:
+        whole += np.int64(x)
+    scale = parts.values[p, DOT_STEP] / factor if factor > ZERO else ZERO
+    middle, center = parts.values[p, DOT_MIDDLE] * sum_, scale * parts.values[p, DOT_CENTER]
+    out.unit[p, 0], out.unit[p, 1] = scale, middle - center * np.float32(whole)
 
 
 @jit_part
@@ -223,24 +218,9 @@ def _dot_part(
 
 
 @jit_part
-def _dot_bits(parts: Parts, p: Int, rounded: np.ndarray, codes: np.ndarray, byte: Int, shift: Int) -> Int:
-    """The rounded coordinates of a segment whose bit is set."""
-    row, at = 16 * parts.layout[p, SYMBOL] + byte, parts.layout[p, CODE]
-    total: Int = 0
-    for g in range(parts.layout[p, LENGTH] // 4):
-        symbol = np.int64(codes[row + 16 * g]) >> shift
-        for i in range(4):
-            total += (symbol >> i & 1) * np.int64(rounded[at + 4 * g + i])
-    return total
-
-
-@jit_part
 def _full_dot_levels(query: Query, parts: Parts, codes: np.ndarray, byte: Int, shift: Int, extra: np.ndarray) -> Float:
     dot = ZERO
     for p in range(len(parts.layout)):
-        if _by_bits(parts, p):
-            total = _dot_bits(parts, p, query.rounded, codes, byte, shift)
-        else:
-            total = _dot_part(parts, p, query.rounded, codes, byte, shift, extra)
+        total = _dot_part(parts, p, query.rounded, codes, byte, shift, extra)
         dot += query.unit[p, 0] * np.float32(total) + query.unit[p, 1]
     return dot

@@ -18,6 +18,7 @@ namespace {
 
 inline __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
+constexpr std::size_t kAheadBytes = 8192;  // between codes and what is fetched for later
 constexpr std::size_t kAheadLines = 2;  // fetched for every 128 bytes scanned
 
 // Sums of 8 vectors each, in vector order: {0..7}, {8..15}, {16..23}, {24..31} as uint16.
@@ -168,7 +169,7 @@ struct PlaneSums {
 template <int kBits>
 struct Planes {
     static constexpr bool k4 = kBits >= 4, k8 = kBits == 8, k2 = kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7, k1 = kBits % 2 == 1;
-    static constexpr std::size_t kExactChunks = k4 ? 4 : 16;  // that fit: 4 * 7620, 16 * 1524
+    static constexpr std::size_t kExactChunks = 4;  // that fit: 4 * 7620; of a 2-bit plane 4 * 1524
 
     static PlaneSums zero() {
         const __m256i none = _mm256_setzero_si256();
@@ -189,9 +190,10 @@ struct Planes {
     }
 };
 
-// kRows codes at once, so that the query is loaded once for all of them.
+// kRows codes at once, so that the query is loaded once for all of them. So many streams confuse the hardware: what comes later is fetched
+// here, line by line in order.
 template <int kBits, std::size_t kRows>
-inline void dot_some(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t chunks, __m256i* totals) {
+inline void dot_some(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t chunks, const std::uint8_t* ahead, __m256i* totals) {
     using P = Planes<kBits>;
     VSEARCH_UNROLL
     for (std::size_t r = 0; r < kRows; ++r) totals[r] = _mm256_setzero_si256();
@@ -204,6 +206,11 @@ inline void dot_some(const std::int8_t* query, const std::uint8_t* codes, std::s
             const __m256i low = load256(query), high = load256(query + 32);
             VSEARCH_UNROLL
             for (std::size_t r = 0; r < kRows; ++r) P::add(sums[r], codes + r * stride, low, high);
+            if constexpr (kRows > 1) {
+                VSEARCH_UNROLL
+                for (std::size_t at = 0; at < kRows * 8 * kBits; at += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead + at), _MM_HINT_T0);
+                ahead += kRows * 8 * kBits;
+            }
         }
         VSEARCH_UNROLL
         for (std::size_t r = 0; r < kRows; ++r) totals[r] = P::weighed(totals[r], sums[r]);
@@ -215,12 +222,12 @@ template <int kBits>
 void dot_rows(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
     __m256i totals[4];
     for (; n >= 4; n -= 4, codes += 4 * stride, out += 4) {
-        dot_some<kBits, 4>(query, codes, stride, chunks, totals);
+        dot_some<kBits, 4>(query, codes, stride, chunks, codes + kAheadBytes, totals);
         const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(totals[0], totals[1]), _mm256_hadd_epi32(totals[2], totals[3]));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1)));
     }
     for (; n > 0; --n, codes += stride, ++out) {
-        dot_some<kBits, 1>(query, codes, stride, chunks, totals);
+        dot_some<kBits, 1>(query, codes, stride, chunks, codes, totals);
         *out = sum_epi32(totals[0]);
     }
 }
@@ -258,10 +265,12 @@ void lane_symbols(const std::uint8_t* codes, std::size_t lane, std::size_t group
     const std::size_t low = lane & 15, odd = low < 8 ? 0 : 1;
     const unsigned shift = 8 * static_cast<unsigned>(odd) + (lane < 16 ? 0 : 4);
     const std::uint8_t* row = codes + 2 * (low & 7);
-    for (; groups >= 16; groups -= 16, row += 256, symbols += 8)
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols), sixteen_symbols(row, _mm_cvtsi32_si128(static_cast<int>(shift))));
-    for (; groups > 0; groups -= 2, row += 32, ++symbols)
-        *symbols = static_cast<std::uint8_t>((row[odd] >> (shift & 7) & 15u) | (row[16 + odd] >> (shift & 7) & 15u) << 4);
+    const __m128i down = _mm_cvtsi32_si128(static_cast<int>(shift));
+    for (; groups >= 32; groups -= 32, row += 512, symbols += 16)  // stored as they will be loaded: two stores cannot be forwarded to one load
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols), _mm_unpacklo_epi64(sixteen_symbols(row, down), sixteen_symbols(row + 256, down)));
+    for (; groups >= 16; groups -= 16, row += 256, symbols += 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols), sixteen_symbols(row, down));
+    for (std::size_t g = 0; g < groups; g += 2)
+        symbols[g / 2] = static_cast<std::uint8_t>((row[16 * g + odd] >> (shift & 7) & 15u) | (row[16 * g + 16 + odd] >> (shift & 7) & 15u) << 4);
 }
 
 // All bits of the words of 16 dims that are set there; `spread` says where their two bytes are.
@@ -314,49 +323,71 @@ inline std::uint64_t sum_epi64(__m256i x) {
     return static_cast<std::uint64_t>(_mm_cvtsi128_si64(s)) + static_cast<std::uint64_t>(_mm_extract_epi64(s, 1));
 }
 
-// The four planes of lowest weight together: 8 * 15 at most a byte, so that two registers can be added.
-inline __m256i four_planes(__m256i low, __m256i high, const std::uint64_t* planes, std::size_t words) {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    const auto ones = [&](__m256i table, std::size_t b) {
-        const __m256i plane = load256(planes + b * words);
-        return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(low, plane)),
-                               _mm256_shuffle_epi8(table, _mm256_and_si256(high, _mm256_and_si256(_mm256_srli_epi16(plane, 4), nibble))));
-    };
-    return _mm256_add_epi8(_mm256_add_epi8(ones(nibble_ones<0>(), 0), ones(nibble_ones<1>(), 1)),
-                           _mm256_add_epi8(ones(nibble_ones<2>(), 2), ones(nibble_ones<3>(), 3)));
+// Four planes and kRows registers of codes (their nibbles), weighed: 8 * 15 at most a byte, so that two can be added.
+template <std::size_t kRows>
+inline void four_planes(const __m256i* low, const __m256i* high, const std::uint64_t* planes, std::size_t words, __m256i* sums) {
+    const __m256i tables[4] = {nibble_ones<0>(), nibble_ones<1>(), nibble_ones<2>(), nibble_ones<3>()};
+    VSEARCH_UNROLL
+    for (std::size_t b = 0; b < 4; ++b) {
+        const __m256i plane = load256(planes + b * words), upper = _mm256_srli_epi16(plane, 4);
+        VSEARCH_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) {
+            const __m256i ones = _mm256_add_epi8(_mm256_shuffle_epi8(tables[b], _mm256_and_si256(low[r], plane)),
+                                                 _mm256_shuffle_epi8(tables[b], _mm256_and_si256(high[r], upper)));
+            sums[r] = b == 0 ? ones : _mm256_add_epi8(sums[r], ones);
+        }
+    }
 }
 
-std::uint64_t popcount_four(const std::uint64_t* planes, const std::uint64_t* row, std::size_t words) {
+// Of kRows codes at once, so that the planes are loaded and shifted once for all of them.
+template <std::size_t kRows>
+inline void popcount_four(const std::uint64_t* planes, const std::uint64_t* rows, std::size_t words, std::uint64_t* out) {
     const __m256i nibble = _mm256_set1_epi8(15);
-    const auto four = [&](std::size_t w) {
-        const __m256i code = load256(row + w);
-        return four_planes(_mm256_and_si256(code, nibble), _mm256_and_si256(_mm256_srli_epi16(code, 4), nibble), planes + w, words);
-    };
-    __m256i total = _mm256_setzero_si256();
+    __m256i totals[kRows];
+    VSEARCH_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) totals[r] = _mm256_setzero_si256();
     std::size_t w = 0;
-    for (; w + 8 <= words; w += 8) total = add_bytes(total, _mm256_add_epi8(four(w), four(w + 4)));
-    if (w + 4 <= words) total = add_bytes(total, four(w)), w += 4;
-    std::uint64_t sum = sum_epi64(total);
+    for (; w + 4 <= words; w += 4) {
+        __m256i low[kRows], high[kRows], sums[kRows];
+        VSEARCH_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) {
+            const __m256i code = load256(rows + r * words + w);
+            low[r] = _mm256_and_si256(code, nibble);
+            high[r] = _mm256_and_si256(_mm256_srli_epi16(code, 4), nibble);
+        }
+        four_planes<kRows>(low, high, planes + w, words, sums);
+        VSEARCH_UNROLL
+        for (std::size_t r = 0; r < kRows; ++r) totals[r] = add_bytes(totals[r], sums[r]);
+    }
+    VSEARCH_UNROLL
+    for (std::size_t r = 0; r < kRows; ++r) out[r] = sum_epi64(totals[r]);
     for (; w < words; ++w)
-        for (std::size_t b = 0; b < 4; ++b) sum += ones_of(row[w] & planes[b * words + w]) << b;
-    return sum;
+        for (std::size_t r = 0; r < kRows; ++r)
+            for (std::size_t b = 0; b < 4; ++b) out[r] += ones_of(rows[r * words + w] & planes[b * words + w]) << b;
 }
 
-std::uint64_t popcount_one(const std::uint64_t* plane, const std::uint64_t* row, std::size_t words) {
+inline std::uint64_t popcount_one(const std::uint64_t* plane, const std::uint64_t* row, std::size_t words) {
     std::uint64_t sum = 0;
     for (std::size_t w = 0; w < words; ++w) sum += ones_of(row[w] & plane[w]);
     return sum;
 }
 
-void popcount_planes(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
-    for (std::size_t i = 0; i < n; ++i, rows += words) {
-        const std::uint64_t* plane = planes;
-        std::uint64_t sum = 0;
-        int b = 0;
-        for (; b + 4 <= bits; b += 4, plane += 4 * words) sum += popcount_four(plane, rows, words) << b;
-        for (; b < bits; ++b, plane += words) sum += popcount_one(plane, rows, words) << b;
-        out[i] = static_cast<std::uint32_t>(sum);
+template <std::size_t kRows>
+inline void popcount_rows(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::uint32_t* out) {
+    std::uint64_t sums[kRows] = {}, four[kRows];
+    int b = 0;
+    for (; b + 4 <= bits; b += 4, planes += 4 * words) {
+        popcount_four<kRows>(planes, rows, words, four);
+        for (std::size_t r = 0; r < kRows; ++r) sums[r] += four[r] << b;
     }
+    for (; b < bits; ++b, planes += words)
+        for (std::size_t r = 0; r < kRows; ++r) sums[r] += popcount_one(planes, rows + r * words, words) << b;
+    for (std::size_t r = 0; r < kRows; ++r) out[r] = static_cast<std::uint32_t>(sums[r]);
+}
+
+void popcount_planes(const std::uint64_t* planes, int bits, const std::uint64_t* rows, std::size_t words, std::size_t n, std::uint32_t* out) {
+    for (; n >= 2; n -= 2, rows += 2 * words, out += 2) popcount_rows<2>(planes, bits, rows, words, out);
+    if (n > 0) popcount_rows<1>(planes, bits, rows, words, out);
 }
 
 // Bits of `words` words that differ, 64-bit sums; up to 31 registers' bytes can be added.

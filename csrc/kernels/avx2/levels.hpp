@@ -241,7 +241,22 @@ std::int32_t dot_of_tables(const std::uint8_t* codes, const std::uint8_t* levels
     return sum_epi32(_mm256_add_epi32(first, second));
 }
 
+std::int32_t dot_of_codes(const std::uint8_t* codes, const std::int16_t* q, std::size_t d) {
+    __m256i first = _mm256_setzero_si256(), second = first;
+    const auto part = [&](std::size_t j) {
+        return _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + j))), load256(q + j));
+    };
+    std::size_t j = 0;
+    for (; j + 32 <= d; j += 32) {
+        first = _mm256_add_epi32(first, part(j));
+        second = _mm256_add_epi32(second, part(j + 16));
+    }
+    if (j < d) first = _mm256_add_epi32(first, part(j));
+    return sum_epi32(_mm256_add_epi32(first, second));
+}
+
 std::int32_t level_dot(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d) {
+    if (levels == nullptr) return dot_of_codes(codes, q, d);
     if (count == 16) return dot_of_tables<1>(codes, levels, q, d);
     if (count == 32) return dot_of_tables<2>(codes, levels, q, d);
     if (count == 64) return dot_of_tables<4>(codes, levels, q, d);

@@ -125,6 +125,10 @@ void unpack_levels(const std::uint8_t* symbols, const std::uint8_t* extra, int p
 
 std::int32_t level_dot(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d) {
     std::int32_t sum = 0;
+    if (levels == nullptr) {
+        for (std::size_t j = 0; j < d; ++j) sum += codes[j] * q[j];
+        return sum;
+    }
     for (std::size_t j = 0; j < d; ++j) sum += static_cast<std::int16_t>(levels[codes[j]] | levels[count + codes[j]] << 8) * q[j];
     return sum;
 }

@@ -172,6 +172,9 @@ TEST(encode_codes_are_unpacked_and_looked_up_alike) {
                     CHECK_AT(candidate.table.level_dot(codes.data(), levels.data(), count, query.data(), units * 16) ==
                                  reference().level_dot(codes.data(), levels.data(), count, query.data(), units * 16),
                              at(candidate.name, units, count));
+                    CHECK_AT(candidate.table.level_dot(codes.data(), nullptr, 0, query.data(), units * 16) ==
+                                 reference().level_dot(codes.data(), nullptr, 0, query.data(), units * 16),
+                             at(candidate.name, units, count));
                 }
             }
         }
