@@ -7,8 +7,6 @@
 
 #include <immintrin.h>
 
-#include <limits>
-
 #include "kernels/ops/unroll.hpp"
 #include "kernels/table.hpp"
 
@@ -50,7 +48,7 @@ inline __m256i choose(__m256 mask, __m256i yes, __m256i no) { return _mm256_blen
 // One pass that keeps the least of each of 16 lanes and where it was: a second pass, which looks for the least, costs a mispredicted branch.
 // Of equal values a lane keeps the first, and of equal lanes that of the lowest position is taken.
 std::size_t argmin_f32(const float* values, std::size_t n) {
-    __m256 low = _mm256_set1_ps(std::numeric_limits<float>::infinity()), high = low;
+    __m256 low = _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000)), high = low;  // infinity
     const __m256i nowhere = _mm256_set1_epi32(0x7fffffff);
     __m256i low_at = nowhere, high_at = nowhere, at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     for (std::size_t k = 0; k < n; k += 16) {
