@@ -41,7 +41,7 @@ OURS: tuple[tuple[str, str, Arguments, tuple[float, ...]], ...] = (
     ("OSQ", "OSQ", lambda dim, bits: {"bits": bits}, (1, 2, 4, 8)),
     ("SAQ", "SAQ", lambda dim, bits: {"bits": bits}, (0.5, *ALL_BITS)),
     ("PQ 4", "PQ", lambda dim, bits: {"within": dim * bits / 8, "code": 4}, (0.5, 1, 2, 4)),
-    ("PQ 8", "PQ", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.5, 1, 2, 4)),
+    ("PQ 8", "PQ", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.5, 1, 2, 4, 8)),
     ("OPQ 4", "OPQ", lambda dim, bits: {"within": dim * bits / 8, "code": 4}, (0.5, 1, 2)),
     ("OPQ 8", "OPQ", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.5, 1, 2)),
     ("Residual", "ResidualQuantizer", lambda dim, bits: {"within": dim * bits / 8, "code": 8}, (0.25, 0.5, 1, 2)),

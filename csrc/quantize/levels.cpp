@@ -48,28 +48,48 @@ void build_bins(LevelsCodec::Part& part) {
     }
 }
 
-// Levels of up to kSmallLevel for the products with queries, rounded by a hundredth of the finest code's error, or an even grid.
-void build_dot_levels(LevelsCodec::Part& part) {
-    const std::vector<float>& levels = part.rest() > 0 ? part.levels : part.prefix_levels;
-    const float low = levels.front(), high = levels.back(), last = static_cast<float>(levels.size() - 1), step = (high - low) / last;
-    float peak = 0;
-    bool even = true;
-    for (std::size_t u = 0; u < levels.size(); ++u) {
-        peak = std::max(peak, std::fabs(levels[u]));
-        even = even && std::fabs(levels[u] - (low + step * static_cast<float>(u))) <= kEven * step;
-    }
-    if (even) {
-        part.dot_step = step, part.dot_center = 0.5f * last, part.dot_middle = 0.5f * (low + high);
-        return;
-    }
+bool on_even_grid(const std::vector<float>& levels) {
+    const float low = levels.front(), step = (levels.back() - low) / static_cast<float>(levels.size() - 1);
+    for (std::size_t u = 0; u < levels.size(); ++u)
+        if (std::fabs(levels[u] - (low + step * static_cast<float>(u))) > kEven * step) return false;
+    return true;
+}
+
+std::vector<std::int16_t> rounded_levels(const std::vector<float>& levels, float peak) {
     const float unit = kSmallLevel / peak;
     std::vector<std::int16_t> rounded;
     for (const float level : levels) rounded.push_back(static_cast<std::int16_t>(std::lrint(level * unit)));
+    return rounded;
+}
+
+float peak_level(const std::vector<float>& levels) { return std::max(std::fabs(levels.front()), std::fabs(levels.back())); }
+
+// Levels as multiples of their peak over kSmallLevel, before anything is coded by them. So the integers that queries meet stand for the very
+// levels that a vector's factors are made for: what they were off would not vanish between near vectors, as the error of a code does.
+void round_levels(std::vector<float>& levels) {
+    if (on_even_grid(levels)) return;
+    const float peak = peak_level(levels), step = peak / kSmallLevel;
+    const std::vector<std::int16_t> rounded = rounded_levels(levels, peak);
+    for (std::size_t u = 0; u < levels.size(); ++u) levels[u] = step * static_cast<float>(rounded[u]);
+}
+
+// Levels for the products with queries: multiples of dot_step, or an even grid.
+void build_dot_levels(LevelsCodec::Part& part) {
+    const std::vector<float>& levels = part.rest() > 0 ? part.levels : part.prefix_levels;
+    if (on_even_grid(levels)) {
+        const float low = levels.front(), high = levels.back(), last = static_cast<float>(levels.size() - 1);
+        part.dot_step = (high - low) / last, part.dot_center = 0.5f * last, part.dot_middle = 0.5f * (low + high);
+        return;
+    }
+    const float peak = peak_level(levels);
+    const std::vector<std::int16_t> rounded = rounded_levels(levels, peak);
     part.dot_levels = level_bytes(rounded.data(), rounded.size());
     part.dot_step = peak / kSmallLevel;
 }
 
 void build_tables(LevelsCodec::Part& part) {
+    round_levels(part.levels);
+    if (part.rest() == 0) round_levels(part.prefix_levels);
     build_dot_levels(part);
     for (std::size_t u = 0; u + 1 < part.levels.size(); ++u) part.thresholds.push_back(0.5f * (part.levels[u] + part.levels[u + 1]));
     build_bins(part);

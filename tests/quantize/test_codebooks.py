@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import vsearch as vs
 from vsearch.quantize.allocation import OBJECTIVES, allocate, error_table, plan_text
-from vsearch.quantize.codebooks import fitted, lloyd_max, two_level, uniform
+from vsearch.quantize.codebooks import adapted, fitted, lloyd_max, two_level, uniform
 
 #: Positive levels of the normal density, as printed.
 LEVELS = {
@@ -83,6 +83,20 @@ def test_fitted_levels_are_best_for_their_values(bits: int) -> None:
     assert book.error < ((np.abs(values[:, None] - plain).min(axis=1)) ** 2).sum() / (values**2).sum()
 
 
+def test_adapted_levels_are_the_values_or_nearly_the_best() -> None:
+    rng = np.random.default_rng(5)
+    integers = rng.integers(0, 200, 5000).astype(np.float32)
+    assert (adapted(integers, 256)[:200] == np.unique(integers)).all() and len(adapted(integers, 256)) == 256
+    for values in (rng.standard_normal(50_000), rng.laplace(size=50_000) ** 3):
+        levels = adapted(values, 64)
+        assert (np.diff(levels) >= 0).all()
+        edges = (levels[1:] + levels[:-1]) / 2
+        error = ((values - levels[np.searchsorted(edges, values)]) ** 2).mean()
+        more = adapted(values, 64, rounds=3000)
+        best = ((values - more[np.searchsorted((more[1:] + more[:-1]) / 2, values)]) ** 2).mean()
+        assert error < 1.1 * best
+
+
 @pytest.mark.parametrize("values", [np.zeros(50), np.ones(2000), np.r_[np.zeros(1999), 1.0], np.array([3.0])])
 def test_levels_fitted_to_few_values_ascend(values: np.ndarray) -> None:
     for bits in (1, 4, 8):
@@ -126,7 +140,8 @@ def test_8_codes_are_nearly_the_best(bits: int, dim: int) -> None:
     codes = quantizer.encode(X)
     y = quantizer.codec.decode(codes.symbols, codes.extra).astype(np.float64)
     found = (X * y).sum(axis=1) / np.linalg.norm(X, axis=1) / np.linalg.norm(y, axis=1)
-    best = np.array([best_scaled_cosine(x, lloyd_max(bits).levels) for x in X])
+    peak = lloyd_max(bits).levels[-1] / 2047  # levels are multiples of this
+    best = np.array([best_scaled_cosine(x, np.rint(lloyd_max(bits).levels / peak) * peak) for x in X])
     assert (found <= best + 1e-6).all()
     assert (found >= best - 0.006).all() and (best - found).mean() < 0.002
 

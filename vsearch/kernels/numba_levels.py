@@ -241,14 +241,28 @@ def _check_segments(dim: int, segments: np.ndarray, scales: np.ndarray) -> None:
     require(bool(np.isfinite(scales).all() and (scales[:, :2] > 0).all()), "levels: segment scales must be positive")
 
 
-def _dot_levels(levels: np.ndarray, whole: np.ndarray) -> tuple[np.float32, np.float32, np.float32]:
-    """Fills the integers that queries meet; (step, center, middle) of them."""
+def _even_step(levels: np.ndarray) -> Float:
+    """The step of an even grid, 0 for levels that are none."""
     codes, low, high = np.arange(len(levels), dtype=np.float32), levels[0], levels[-1]
     step = (high - low) / codes[-1]
-    if (np.abs(levels - (low + step * codes)) <= EVEN * step).all():
-        whole[: len(levels)] = codes
-        return step, HALF * codes[-1], HALF * (low + high)
-    peak = np.abs(levels).max()
+    return step if (np.abs(levels - (low + step * codes)) <= EVEN * step).all() else ZERO
+
+
+def _rounded(levels: np.ndarray) -> np.ndarray:
+    """Levels as multiples of their peak over SMALL_LEVEL, which queries meet as integers; even grids as they are."""
+    if _even_step(levels) > 0:
+        return levels
+    peak = max(abs(levels[0]), abs(levels[-1]))
+    return (peak / SMALL_LEVEL) * np.rint(levels * (SMALL_LEVEL / peak))
+
+
+def _dot_levels(levels: np.ndarray, whole: np.ndarray) -> tuple[Float, Float, Float]:
+    """Fills the integers that queries meet; (step, center, middle) of them."""
+    last, step = np.float32(len(levels) - 1), _even_step(levels)
+    if step > 0:
+        whole[: len(levels)] = np.arange(len(levels))
+        return step, HALF * last, HALF * (levels[0] + levels[-1])
+    peak = max(abs(levels[0]), abs(levels[-1]))
     whole[: len(levels)] = np.rint(levels * (SMALL_LEVEL / peak))
     return peak / SMALL_LEVEL, ZERO, ZERO
 
@@ -303,6 +317,8 @@ class LevelsCodec(Codec):
             require(len(own) == 1 << bits and len(own_prefix) == 1 << prefix, "levels: too few")
             ascend = np.isfinite(own).all() and (own[1:] >= own[:-1]).all() and own[0] < own[-1]
             require(bool(ascend), "levels: segment levels must ascend")
+            own = _rounded(own)
+            own_prefix = _rounded(own_prefix) if bits == prefix else own_prefix
             thresholds = HALF * (own[:-1] + own[1:])
             scale, offset, tables.bins[p] = _bins(own, thresholds)
             tables.thresholds[p, : len(thresholds)] = thresholds

@@ -9,6 +9,7 @@ import numpy as np
 from vsearch._validate import check_float
 from vsearch.quantize.anisotropic import anisotropy, train_anisotropic
 from vsearch.quantize.base import sample_of
+from vsearch.quantize.codebooks import adapted
 from vsearch.quantize.subspaces import Layout
 from vsearch.quantize.table import Learnt, TableQuantizer
 from vsearch.quantize.table_training import grouped, lloyd, random_centroids
@@ -81,12 +82,15 @@ class PQ(TableQuantizer):
         threads: int,
         start: np.ndarray | None = None,
     ) -> np.ndarray:
-        """k-means of all sub-spaces, most rounds of it on a part of the vectors, the last on all."""
+        """k-means of all sub-spaces, most rounds of it on a part of the vectors, the last on all; where a sub-space is
+        one dimension, the levels that suit it."""
         if start is None:
             early = sample_of(Y, EARLY_ROWS)
             start = random_centroids(early, layout.starts, self.count, rng)
             start = lloyd(early, layout.starts, start, EARLY_ROUNDS, rng, threads)
         made = lloyd(Y, layout.starts, start, LATE_ROUNDS, rng, threads)
+        for split in np.flatnonzero(np.diff(layout.starts) == 1):
+            made[split, :, 0] = adapted(Y[:, layout.starts[split]], self.count)
         if self.anisotropic > 0:
             eta = self._anisotropy(layout.dim)
             made = train_anisotropic(sample_of(Y, EARLY_ROWS), layout, made, eta, threads)
