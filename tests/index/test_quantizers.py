@@ -128,7 +128,7 @@ def test_saq_that_knows_the_queries(metric: str) -> None:
         vs.Flat("cosine", quantizer=vs.SAQ(3, transform=transform), refine=None).fit(X, queries=wordnet.load().Q[150:])
         for transform in ("pca", "sphering")
     )
-    assert wordnet.recall(far.search(Q, 10)[0], truth) > wordnet.recall(near.search(Q, 10)[0], truth) - 0.02
+    assert wordnet.recall(far.search(Q, 10)[0], truth) > wordnet.recall(near.search(Q, 10)[0], truth) - 0.03
 
 
 # ------------ changes and files
