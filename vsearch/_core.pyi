@@ -241,11 +241,16 @@ class GraphScan:
         k: int,
         effort: float,
         most: int,
+        usual: float,
+        steepness: float,
+        slack: float,
         threads: int,
         filter: Any,
         matches: int,
     ) -> tuple[Any, ...]: ...
-    def try_search(self, query: Any, k: Any, effort: float, most: int) -> Any: ...
+    def try_search(
+        self, query: Any, k: Any, effort: float, most: int, usual: float, steepness: float, slack: float
+    ) -> Any: ...
     @property
     def block_bytes(self) -> int: ...
     @property

@@ -1,7 +1,6 @@
 // Binding of the graph walk and its builder. Python owns every array; these objects keep references to those they were bound to.
 #include <memory>
 #include <string>
-
 #include "base/gate.hpp"
 #include "bindings/exclusive.hpp"
 #include "bindings/query.hpp"
@@ -13,11 +12,12 @@ namespace {
 
 constexpr std::size_t kShortGraph = 32;  // vertices: a microsecond or two
 
-GraphQuery search_of(std::size_t k, float effort, std::size_t most) {
+GraphQuery search_of(std::size_t k, float effort, std::size_t most, const Pace& pace = {}) {
     GraphQuery search;
     search.k = k;
     search.effort = effort;
     search.most = most;
+    search.pace = pace;
     return search;
 }
 
@@ -63,17 +63,19 @@ public:
         return scan_.consistent();
     }
 
-    py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, std::size_t threads, const py::object& filter, std::size_t matches) {
+    py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, float usual, float steepness, float slack,
+                     std::size_t threads, const py::object& filter, std::size_t matches) {
         require(k > 0 && most > 0, "k and most must be positive");
-        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, search_of(k, effort, most), threads, filter,
-                             matches);
+        const GraphQuery options = search_of(k, effort, most, {usual, steepness, slack});
+        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, options, threads, filter, matches);
     }
 
     // A search on one thread, or None where the arguments are not ready for it.
-    py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most) {
+    py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most, float usual, float steepness,
+                          float slack) {
         const ReadyQuery ready(query, k, scan_.dim(), metric_);
         if (!ready.ready()) return py::none();
-        const GraphQuery options = search_of(ready.k(), effort, most);
+        const GraphQuery options = search_of(ready.k(), effort, most, {usual, steepness, slack});
         Answer answer(1, options.k, true);
         run_shared(gate_, is_short(1), [&] { scan_.search(ready.data(), 1, options, 1, answer.ids, answer.distances); });
         return answer.take();
@@ -179,8 +181,10 @@ void register_graph(py::module_& m) {
         .def("bind", &BoundGraph::bind, py::arg("ids"), py::arg("rows"), py::arg("factors"), py::arg("entries"), py::arg("entry_count"), py::arg("lifts"),
              py::arg("add_scale"), py::arg("rescale_scale"), py::arg("reach2"), py::arg("n"))
         .def("consistent", &BoundGraph::consistent)
-        .def("search", &BoundGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("threads"), py::arg("filter"), py::arg("matches"))
-        .def("try_search", &BoundGraph::try_search, py::arg("query"), py::arg("k"), py::arg("effort"), py::arg("most"))
+        .def("search", &BoundGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("usual"),
+             py::arg("steepness"), py::arg("slack"), py::arg("threads"), py::arg("filter"), py::arg("matches"))
+        .def("try_search", &BoundGraph::try_search, py::arg("query"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("usual"),
+             py::arg("steepness"), py::arg("slack"))
         .def("counters", &BoundGraph::counters)
         .def_property_readonly("row_bytes", [](BoundGraph& graph) { return graph.scan().layout().bytes; })
         .def_property_readonly("block_bytes", [](BoundGraph& graph) { return graph.scan().layout().block.bytes; })

@@ -138,8 +138,9 @@ void GraphScan::begin(const float* query, const float* lift, const GraphQuery& o
     w.query->prepare(w.rotated.data());
     w.lift = lift != nullptr ? *lift : 0.0f;
     w.visits = 0;
-    w.most = options.most;
-    if (options.filter != nullptr) w.most = static_cast<std::size_t>(static_cast<double>(options.most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
+    std::size_t most = options.most;
+    if (options.filter != nullptr) most = static_cast<std::size_t>(static_cast<double>(most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
+    w.allowed.begin(options.effort, most);
     w.pending = CandidatePool::kNone;
     w.limit = std::numeric_limits<float>::infinity();
     w.scorer.prepare(rows_, metric_, query);
@@ -205,7 +206,7 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
         ask(ahead(w.pending, 0, 1 + kBlockParts * layout_.blocks));
         return true;
     }
-    if (w.visits >= w.most) return false;
+    if (w.allowed.left(w.visits) == 0) return false;
     ++w.visits;
     ask(ahead(w.pending, 0, 1));
     float score = 0;
@@ -214,8 +215,10 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
     const float base = w.shift + w.scale * score;
     if (visited != nullptr) visited->push_back({base, slot});
-    w.limit = w.least + (w.shift + w.scale * w.best.threshold() - w.least) * options.effort;
-    w.pool.tidy(w.limit, w.most - w.visits);
+    const float farthest = w.shift + w.scale * w.best.threshold() - w.least;
+    w.allowed.follow(options.pace, farthest);
+    w.limit = w.least + farthest * w.allowed.effort();
+    w.pool.tidy(w.limit, w.allowed.left(w.visits));
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
     for (std::size_t b = 0, part = 1; b < layout_.blocks; ++b, part += kBlockParts) {
         enter(layout_.block_of(row, b), base, ahead(w.pending, part, part + kBlockParts / 2), w);

@@ -20,6 +20,7 @@
 #include "base/topk.hpp"
 #include "index/candidate_pool.hpp"
 #include "index/graph_layout.hpp"
+#include "index/pace.hpp"
 #include "index/rows.hpp"
 #include "quantize/codec.hpp"
 #include "quantize/transform.hpp"
@@ -42,6 +43,7 @@ struct GraphQuery {
     std::size_t k = 10;
     float effort = 1;                       // candidates are visited up to this times the squared distance of the k-th best
     std::size_t most = 100;                 // visits
+    Pace pace;                              // more of both for queries that are far from their neighbours
     const std::uint8_t* filter = nullptr;   // packed bitmap by slot, or null
     std::size_t matches = 0;
 };
@@ -69,7 +71,8 @@ struct GraphWalk {
     float shift = 0, scale = 1;     // squared distance = shift + scale * score
     float lift = 0;
     float least = 0;        // the smallest squared distance there could be, 0 but under ip
-    std::size_t visits = 0, most = 0;
+    std::size_t visits = 0;
+    Allowance allowed;
     std::uint32_t pending = 0;  // whose row is being fetched
     float limit = 0;  // squared distance from which candidates are not looked at
     GraphCounters counters;

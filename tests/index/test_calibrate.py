@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import vsearch as vs
 from vsearch.index.calibrate import CAUTION, Calibration, _pooled
+from vsearch.index.pace import Pace
 
 UNIT = st.floats(0, 1)
 
@@ -26,7 +27,9 @@ def calibrations(draw: st.DrawFn) -> Calibration:
     efforts = sorted(draw(st.lists(st.floats(0.5, 1e4), min_size=count, max_size=count, unique=True)))
     depths = draw(st.lists(st.sampled_from([1, 10, 100]), min_size=1, max_size=3, unique=True))
     curves = {k: sorted(draw(st.lists(UNIT, min_size=count, max_size=count))) for k in depths}
-    return Calibration(efforts, curves, draw(st.sampled_from(sorted(CAUTION))))
+    pace = st.builds(Pace, st.floats(1e-9, 1e9), st.floats(0, 8))
+    paces = draw(st.dictionaries(st.sampled_from(depths), pace))
+    return Calibration(efforts, curves, draw(st.sampled_from(sorted(CAUTION))), paces)
 
 
 # ----------------------------------------------------------------------------------------------------------- inversion
@@ -98,6 +101,7 @@ GOOD: dict[str, Any] = {
     "efforts": [1.0, 2.0, 4.0],
     "recalls": {"1": [0.5, 0.9, 1.0], "10": [0.4, 0.4, 0.9]},
     "source": "base",
+    "paces": {"10": [0.5, 2.0]},
 }
 
 
@@ -115,6 +119,9 @@ GOOD: dict[str, Any] = {
         (("recalls", "1"), [0.5, 0.9]), (("recalls", "1"), [0.9, 0.5, 1.0]),
         (("recalls", "1"), [0.5, float("nan"), 1.0]), (("recalls", "10"), []), (("recalls", "10"), ["a", "b", "c"]),
         (("recalls", "10"), [[], [], []]),
+        (("paces",), None), (("paces",), [[0.5, 2.0]]), (("paces", "10"), [0.5]), (("paces", "10"), None),
+        (("paces", "10"), [0.0, 2.0]), (("paces", "10"), [0.5, -1.0]), (("paces", "10"), [float("inf"), 1.0]),
+        (("paces", "10"), [0.5, float("nan")]), (("paces", "10"), ["a", 1.0]), (("paces", "0"), None),
         (("source",), "x"), (("source",), None), (("source",), ["base"]), (("source",), {}),
     ],
 )  # fmt: skip
@@ -125,7 +132,7 @@ def test_damaged_json_is_refused(path: tuple[str, ...], value: Any) -> None:
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
-    with pytest.raises((ValueError, KeyError, TypeError)):  # what `load` turns into CorruptFileError
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):  # what `load` turns into CorruptFileError
         Calibration.from_json(bad["all"])
 
 

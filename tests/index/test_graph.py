@@ -134,7 +134,7 @@ def test_recall_of_vectors_of_many_lengths(metric: str, floors: tuple[float, flo
 def test_vectors_that_wait_outside_calibrate_a_fit_without_queries() -> None:
     X, Q = clustered(2500, 24, 0), clustered(300, 24, 1)
     index = vs.Graph().fit(X, threads=1)
-    assert index.calibration is not None and index.calibration.source == "queries"
+    assert index.calibration is not None and index.calibration.source == "held"
     assert np.array_equal(index.ids, np.arange(2500))
     honest(index.search(Q, 10, effort=50), "l2", Q, X, 2e-3)
     true = truth("l2", Q, X, 10)

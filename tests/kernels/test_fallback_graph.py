@@ -19,6 +19,7 @@ core = pytest.importorskip("vsearch._core")
 pytest.importorskip("numba")
 from vsearch.kernels import fallback as twin  # noqa: E402
 
+EVEN = (1.0, 0.0, 0.0)  # a pace at which all queries are alike
 Found = tuple[np.ndarray, np.ndarray]
 
 
@@ -78,29 +79,50 @@ def test_walks_agree_in_answers_and_in_what_they_visit(case: Any) -> None:
     for k, effort, most, threads, share in SEARCHES:
         before = ours.counters(), theirs.counters()
         bits, matches = (None, 0) if share is None else bitmap(graph.n, share)
-        call = Q, k, effort, most, threads, bits, matches
+        call = Q, k, effort, most, *EVEN, threads, bits, matches
         same(ours.search(*call), theirs.search(*call), tolerance)
         for name, should in theirs.counters().items():
             did = ours.counters()[name] - before[0][name]
             assert abs(did - (should - before[1][name])) <= 3 + 0.002 * should, (name, call[1:5])
     assert theirs.counters()["visited"] > 31 * 40
-    one = ours.search(Q[0], 10, 1.2, 200, 1, None, 0)
-    ids, distances = ours.search(Q[:1], 10, 1.2, 200, 1, None, 0)
+    one = ours.search(Q[0], 10, 1.2, 200, *EVEN, 1, None, 0)
+    ids, distances = ours.search(Q[:1], 10, 1.2, 200, *EVEN, 1, None, 0)
     same(one, (ids[0], distances[0]), 0)
     if graph.metric != "cosine":  # there a ready query is scaled once more
-        np.testing.assert_array_equal(ours.try_search(Q[0], 10, 1.2, 200), one)
-    assert ours.try_search(Q[0].astype(np.float64), 10, 1.2, 200) is None
-    assert ours.try_search(Q[0], 0, 1.2, 200) is None
+        np.testing.assert_array_equal(ours.try_search(Q[0], 10, 1.2, 200, *EVEN), one)
+    assert ours.try_search(Q[0].astype(np.float64), 10, 1.2, 200, *EVEN) is None
+    assert ours.try_search(Q[0], 0, 1.2, 200, *EVEN) is None
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_both_give_far_queries_more(metric: str) -> None:
+    graph = built(metric, "f32", 32, None, 40, 256)
+    Q, scans = graph.queries(60), (graph.bound(twin), graph.bound(core))
+    plain = [scan.search(Q, 10, 1.1, 30, *EVEN, 1, None, 0) for scan in scans]
+    visits = alike = [scan.counters()["visited"] for scan in scans]
+    usual = float(np.median(np.abs(plain[1][1][:, -1]))) * (1 if metric == "l2" else 2 if metric == "cosine" else 20)
+    for steepness, slack in ((3.0, 0.0), (1.0, 0.1), (40.0, 0.05)):
+        call = Q, 10, 1.1, 30, usual, steepness, slack, 1, None, 0
+        found = [scan.search(*call) for scan in scans]
+        same(found[0], found[1], 1e-4)
+        now = [scan.counters()["visited"] for scan in scans]
+        grown = [after - before for after, before in zip(now, visits)]
+        visits = now
+        assert abs(grown[0] - grown[1]) <= 3 + 0.002 * grown[1]
+        assert 1.2 * alike[1] < grown[1] <= 8 * 30 * len(Q)
+    for scan, even in zip(scans, plain):  # where none is far, all is as it was
+        none = scan.search(Q, 10, 1.1, 30, 1e9, 5.0, 0.1, 1, None, 0)
+        np.testing.assert_array_equal(none[0], even[0])
 
 
 def test_every_vertex_finds_itself_and_a_filter_is_kept() -> None:
     graph = built(*CASES[0])
     scan, X = graph.bound(twin), graph.X[::7].astype(np.float32)
-    assert (scan.search(X, 1, 1.2, 200, 2, None, 0)[0][:, 0] == graph.ids[::7]).mean() > 0.99
+    assert (scan.search(X, 1, 1.2, 200, *EVEN, 2, None, 0)[0][:, 0] == graph.ids[::7]).mean() > 0.99
     for share in (0.6, 0.1, 0.004, 0.0):
         bits, matches = bitmap(graph.n, share)
         allowed = set(graph.ids[np.unpackbits(bits, bitorder="little")[: graph.n] > 0])
-        ids = scan.search(X, 10, 1.2, 100, 1, bits, matches)[0]
+        ids = scan.search(X, 10, 1.2, 100, *EVEN, 1, bits, matches)[0]
         assert set(ids[ids >= 0]) <= allowed
         assert (ids >= 0).sum() == len(X) * min(10, matches)
 
@@ -108,10 +130,10 @@ def test_every_vertex_finds_itself_and_a_filter_is_kept() -> None:
 def test_small_and_empty_graphs() -> None:
     for n in (1, 2, 31, 33, 70):
         graph = Graph("l2", "f32", 32, n, 20).build(core)
-        call = graph.queries(5), 7, 1.5, 100, 1, None, 0
+        call = graph.queries(5), 7, 1.5, 100, *EVEN, 1, None, 0
         same(graph.bound(twin).search(*call), graph.bound(core).search(*call), 1e-4)
     graph = Graph("l2", "f32", 32, 3, 20)
-    ids, distances = graph.bound(twin).search(graph.queries(2), 4, 1.5, 100, 1, None, 0)  # no entry vertices
+    ids, distances = graph.bound(twin).search(graph.queries(2), 4, 1.5, 100, *EVEN, 1, None, 0)  # no entry vertices
     assert ids.tolist() == [[-1] * 4] * 2
     assert np.isinf(distances).all()
 
@@ -126,7 +148,7 @@ def test_equal_vectors_are_a_closed_group_for_both() -> None:
     ours, theirs = graph.bound(twin), graph.bound(core)
     Q = np.vstack([graph.X[[0, 700, 950]], graph.queries(8)]).astype(np.float32)
     for k, effort, most in [(10, 1.0, 100), (50, 1.2, 60), (250, 2.0, 400), (3, 1.1, 1500)]:
-        found, expected = (scan.search(Q, k, effort, most, 1, None, 0) for scan in (ours, theirs))
+        found, expected = (scan.search(Q, k, effort, most, *EVEN, 1, None, 0) for scan in (ours, theirs))
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-4)
         did, should = ours.counters(), theirs.counters()
         for name in should:
@@ -158,10 +180,10 @@ BAD_CALLS: dict[str, Callable[[Any, Graph, Any], Any]] = {
     "codec of another dimension": lambda m, g, s: m.GraphScan("l2", g.transform(m), m.RabitqCodec(64, 1), "f32", 32),
     "mean of another dimension": lambda m, g, s: s.bind_mean(g.mean[:-1]),
     "more vertices than rows": lambda m, g, s: g.bind(s, g.n + 1),
-    "queries of another dimension": lambda m, g, s: s.search(vectors(0, 2, 3), 1, 1.0, 9, 1, None, 0),
-    "no results": lambda m, g, s: s.search(g.queries(2), 0, 1.0, 9, 1, None, 0),
-    "no visits": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 0, 1, None, 0),
-    "short filter": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 9, 1, np.zeros(3, np.uint8), 5),
+    "queries of another dimension": lambda m, g, s: s.search(vectors(0, 2, 3), 1, 1.0, 9, *EVEN, 1, None, 0),
+    "no results": lambda m, g, s: s.search(g.queries(2), 0, 1.0, 9, *EVEN, 1, None, 0),
+    "no visits": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 0, *EVEN, 1, None, 0),
+    "short filter": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 9, *EVEN, 1, np.zeros(3, np.uint8), 5),
 }
 
 
@@ -194,7 +216,7 @@ def test_graphs_of_both_builders_are_as_good(
     recalls = np.empty((2, 3))
     for column, (effort, most) in enumerate([(1.0, 50), (1.1, 100), (1.2, 300)]):
         for row, (graph, scan) in enumerate(zip(graphs, scans)):
-            recalls[row, column] = graph.recall(scan.search(Q, 10, effort, most, 1, None, 0)[0], Q)
+            recalls[row, column] = graph.recall(scan.search(Q, 10, effort, most, *EVEN, 1, None, 0)[0], Q)
     assert (recalls[0] > recalls[1] - 0.01).all()
     assert scans[0].counters()["visited"] < 1.03 * scans[1].counters()["visited"]
     for graph in graphs:
@@ -279,7 +301,7 @@ def everyone_is_found(graph: Graph, n: int) -> None:
     assert all(scan.consistent() for scan in scans)
     assert len(graph.builder(twin, scans[0]).unreached()) <= 3
     Q = graph.X[:n].astype(np.float32)
-    ours, theirs = (scan.search(Q, 10, 1.3, 300, 1, None, 0) for scan in scans)
+    ours, theirs = (scan.search(Q, 10, 1.3, 300, *EVEN, 1, None, 0) for scan in scans)
     same(ours, theirs, 1e-3)
     assert graph.recall(ours[0], Q) > (0.85 if graph.metric == "ip" else 0.97)  # vectors of almost one length are hard
     if graph.metric != "ip":

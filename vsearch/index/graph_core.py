@@ -33,6 +33,8 @@ ADD_SHARE = 64
 """New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
 CHECK_SHARE = 16
 """Vertices are looked for that cannot be reached, once one in so many has changed."""
+LENGTHENED = 4.0
+"""Length of a query in a walk under ip, over that of the longest vector."""
 LONGER = 1.05
 """Squared length that an added vector may have under ip, relative to the longest there was when the graph was built."""
 HALF_TOP, HALF_STEP = 1024.0, 2.0
@@ -353,6 +355,15 @@ class GraphCore:
         held = np.ascontiguousarray(self.rows[slots, : self.dim * np.dtype(dtype).itemsize])
         factors = self.factors[slots] if self.factors is not None else None
         return decode_rows(held.view(dtype), factors, self.row_dtype)
+
+    def squared(self, queries: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """Squared distances as a walk has them, beyond the least there could be, of the k-th (nq,) of some queries."""
+        if self.metric != "ip":
+            return distances if self.metric == "l2" else 2 * distances
+        # As long as they are made (csrc/index/graph.cpp): LENGTHENED times as long as the longest vector.
+        lengths = np.maximum(np.linalg.norm(queries, axis=1), np.float32(1e-30))
+        short: np.ndarray = self.reach2 + math.sqrt(self.reach2) * distances / lengths
+        return 2 * LENGTHENED * short
 
     @property
     def nbytes(self) -> int:

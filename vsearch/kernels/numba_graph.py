@@ -28,6 +28,7 @@ from vsearch.kernels.numba_graph_walk import (
     Blocks,
     GraphArrays,
     Layout,
+    Pace,
     Search,
     Work,
     matches_are_few,
@@ -39,6 +40,7 @@ from vsearch.kernels.numba_transform import Transform
 ALIGNMENT = 64
 FACTOR_BYTES = 2
 NO_FILTER = frozen(np.empty(0, np.uint8))
+NO_PACE = Pace(np.float32(1), np.float32(0), np.float32(0))
 NO_LIFTS = frozen(np.empty(0, np.float32))
 NO_VISITS = np.empty((1, 0), np.int64)
 
@@ -146,6 +148,9 @@ class GraphScan:
         k: int,
         effort: float,
         most: int,
+        usual: float,
+        steepness: float,
+        slack: float,
         threads: int,
         filter: np.ndarray | None,
         matches: int,
@@ -163,7 +168,8 @@ class GraphScan:
             if filter is not None:
                 few = matches_are_few(matches, k, most, x.n)
                 most = int(float(most) * x.n / max(matches, 1))
-            search = Search(np.float32(effort), most, filter is not None, bitmap, few)
+            pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
+            search = Search(np.float32(effort), most, pace, filter is not None, bitmap, few)
 
             def piece(first: int, last: int) -> None:
                 with self.work() as work:
@@ -173,10 +179,12 @@ class GraphScan:
         shape = (*queries.shape[:-1], k)
         return ids.reshape(shape), distances.reshape(shape)
 
-    def try_search(self, query: Any, k: Any, effort: float, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def try_search(
+        self, query: Any, k: Any, effort: float, most: int, usual: float, steepness: float, slack: float
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """A search on one thread, or None where the arguments are not ready for it."""
         ready = ready_query(query, k, self.dim, self.metric)
-        return None if ready is None else self.search(ready, k, effort, most, 1, None, 0)
+        return None if ready is None else self.search(ready, k, effort, most, usual, steepness, slack, 1, None, 0)
 
     @contextmanager
     def work(self) -> Iterator[Work]:

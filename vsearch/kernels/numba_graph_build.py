@@ -13,7 +13,7 @@ import numpy as np
 from vsearch.kernels.numba_base import Float, Int, array, frozen, jit, over_ranges, require
 from vsearch.kernels.numba_codes import BLOCK, write_blocks
 from vsearch.kernels.numba_distance import Rows, l2
-from vsearch.kernels.numba_graph import FACTOR_BYTES, NO_FILTER, NO_LIFTS, GraphScan
+from vsearch.kernels.numba_graph import FACTOR_BYTES, NO_FILTER, NO_LIFTS, NO_PACE, GraphScan
 from vsearch.kernels.numba_graph_near import NearLists, StoredVectors
 from vsearch.kernels.numba_graph_walk import Search, read_vector, search_queries
 from vsearch.kernels.numba_topk import close, push
@@ -284,7 +284,7 @@ class GraphBuilder:
     def _collect(self, first: int, count: int, k: int, effort: float, most: int) -> np.ndarray:
         """Slots that searches for these vertices visit, (count, visits)."""
         x, most = self._graph.arrays, min(most, self._n)
-        search = Search(np.float32(effort), most, False, NO_FILTER, False)
+        search = Search(np.float32(effort), most, NO_PACE, False, NO_FILTER, False)
         visited = np.empty((count, most), dtype=np.int64)
 
         vectors = self._vectors.read(np.arange(first, first + count))

@@ -24,6 +24,7 @@ LENGTHENED = np.float32(4)  # queries under ip, over the longest vector
 TIDY = 128  # candidates from which forgetting the far ones pays
 ROOM = 2048  # candidates that a pool has room for before it grows
 NONE = -1
+MOST_PACE = 8.0  # times the visits of other queries
 MATCH_SHARE = 3  # a match scored directly costs about a third of a visit
 
 ZERO, ONE, TWO, LOW_HALF = np.float32(0), np.float32(1), np.float32(2), np.uint32(0xFFFF)
@@ -65,11 +66,20 @@ class GraphArrays(NamedTuple):
     reach2: Float
 
 
+class Pace(NamedTuple):
+    """How much more a query gets that is far from its neighbours (csrc/index/pace.hpp)."""
+
+    usual: Float
+    steepness: Float
+    slack: Float
+
+
 class Search(NamedTuple):
     """Of one call; `filter` is empty where there is none."""
 
     effort: Float
     most: int
+    pace: Pace
     filtered: bool
     filter: np.ndarray
     few: bool  # matches: score them one by one
@@ -293,6 +303,16 @@ def _enter_row(
 
 
 @jit_part
+def _allowed(search: Search, distance: Float) -> tuple[Float, Int]:
+    """Effort and visits of a query whose k-th best is at this distance."""
+    if not search.pace.steepness > ZERO:
+        return search.effort, search.most
+    far = np.float64(search.pace.steepness) * np.log(max(np.float64(distance), 1e-37) / search.pace.usual)
+    more = min(max(far, 0.0), np.log(MOST_PACE))
+    return search.effort + search.pace.slack * np.float32(more), int(search.most * np.exp(more))
+
+
+@jit_part
 def _passes(bitmap: np.ndarray, slot: Int) -> Bool:
     return bitmap[slot >> 3] >> (slot & 7) & 1 != 0
 
@@ -427,6 +447,7 @@ def _walk(
         shift = length2 + x.reach2
         least = shift - TWO * np.sqrt(length2 * x.reach2)
     limit, heap, visits, pending, tidy_at = INFINITY, 0, 0, NONE, TIDY
+    known, effort, most = np.float32(-INFINITY), search.effort, search.most
     keys, slots, seen, stamp, entered = w.keys, w.slots, w.seen, w.counts[STAMP], 0
     size = _begin(x, norm2, w, keys, slots)
     while True:
@@ -441,7 +462,7 @@ def _walk(
             if pending == NONE:
                 break
             continue
-        if visits >= search.most:
+        if visits >= most:
             break
         if visits < len(visited):
             visited[visits] = slot
@@ -454,8 +475,12 @@ def _walk(
         if not search.filtered or _passes(search.filter, slot):
             heap = push(distances, ids, heap, distance, x.ids[slot])
         base = shift + scale * distance
-        limit = least + (shift + scale * threshold(distances, heap) - least) * search.effort
-        size, tidy_at = _tidy(keys, slots, size, limit, search.most - visits, tidy_at)
+        farthest = shift + scale * threshold(distances, heap) - least
+        if farthest != known:
+            known = farthest
+            effort, most = _allowed(search, farthest)
+        limit = least + farthest * effort
+        size, tidy_at = _tidy(keys, slots, size, limit, max(0, most - visits), tidy_at)
         if size + BLOCK * x.layout.blocks > len(keys):
             keys, slots = _grown(keys, size), _grown(slots, size)
         before = size

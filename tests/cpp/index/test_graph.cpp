@@ -1,4 +1,6 @@
 // The pruning rule by its definition, and small graphs: they find what there is, reach everything, and change without leaving their arrays.
+#include <cmath>
+#include <limits>
 #include <set>
 #include <string>
 
@@ -119,6 +121,38 @@ TEST(graph_walk_finds_the_nearest) {
             }
         }
     }
+}
+
+TEST(a_pace_gives_far_queries_up_to_eight_times_as_much) {
+    const Pace pace{2.0f, 3.0f, 0.1f};
+    CHECK(pace.of(0.0f) == 0 && pace.of(1.0f) == 0 && pace.of(2.0f) == 0);
+    CHECK(std::abs(pace.of(3.0f) - 3 * std::log(1.5)) < 1e-6);
+    CHECK(pace.of(40.0f) == std::log(8.0) && pace.of(std::numeric_limits<float>::infinity()) == std::log(8.0));
+    Allowance allowed;
+    allowed.begin(1.2f, 100);
+    allowed.follow({}, 50.0f);
+    CHECK(allowed.most() == 100 && allowed.effort() == 1.2f && allowed.left(99) == 1 && allowed.left(101) == 0);
+    allowed.follow(pace, 50.0f);
+    CHECK(allowed.most() >= 799 && allowed.most() <= 800 && std::abs(allowed.effort() - (1.2 + 0.1 * std::log(8.0))) < 1e-5);
+    allowed.follow(pace, 1.0f);
+    CHECK(allowed.most() == 100 && allowed.effort() == 1.2f);
+    allowed.follow(pace, 3.0f);
+    CHECK(allowed.most() == 337 && allowed.left(37) == 300);
+}
+
+TEST(graph_walks_go_on_for_queries_that_are_far) {
+    const Vectors vectors(900, 24);
+    GraphOf graph(vectors, Metric::kL2, vectors.n);
+    const GraphQuery plain = GraphOf::search_of(10, 1.0f, 25);
+    GraphQuery paced = plain;
+    paced.pace = {1e-3f, 8.0f, 0.1f};  // all are far
+    const double alike = recall(graph, 10, 60, plain);
+    const auto before = graph.scan.counters().visited;
+    const double more = recall(graph, 10, 60, paced);
+    const auto visits = graph.scan.counters().visited - before;
+    CHECK_AT(more > alike + 0.1 && visits > 60 * 30 && visits <= 60 * 200, "(" + std::to_string(alike) + ", " + std::to_string(more) + ", " + std::to_string(visits) + ")");
+    paced.pace.usual = 1e30f;  // none is
+    for (std::size_t q = 0; q < 60; ++q) CHECK_AT(graph.found(vectors.row(q), paced) == graph.found(vectors.row(q), plain), at("near", q));
 }
 
 TEST(graph_of_a_few_vertices_returns_them_all) {
