@@ -7,6 +7,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/ops/planes.hpp"
 #include "kernels/ops/unroll.hpp"
 #include "kernels/table.hpp"
 
@@ -66,32 +67,23 @@ inline std::int32_t sum_epi32(__m256i x) {
     return _mm_cvtsi128_si32(s);
 }
 
-// Sums of the planes of a code in int16: of the largest values, 60 a dim of a 2-bit plane and 2 * 2 * 15 * 127 of a 4-bit one.
-struct PlaneSums {
-    __m256i low4, high4, two, one;
+// The 64 query values of a chunk.
+struct Chunk {
+    __m256i low, high;
 };
 
-template <int kBits>
-struct Planes {
-    static constexpr bool k4 = kBits >= 4, k8 = kBits == 8, k2 = kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7, k1 = kBits % 2 == 1;
+// Sums are of int16: at most 60 a dim of a 2-bit plane and 2 * 2 * 15 * 127 of a 4-bit one.
+struct PlaneUnit {
+    using Vector = __m256i;
     static constexpr std::size_t kExactChunks = 4;  // that fit: 4 * 7620; of a 2-bit plane 4 * 1524
 
-    static PlaneSums zero() {
-        const __m256i none = _mm256_setzero_si256();
-        return {none, none, none, none};
-    }
-    static void add(PlaneSums& s, const std::uint8_t* code, __m256i low, __m256i high) {
-        if constexpr (k4) s.low4 = _mm256_add_epi16(s.low4, plane4(code, low, high));
-        if constexpr (k8) s.high4 = _mm256_add_epi16(s.high4, plane4(code + 32, low, high));
-        if constexpr (k2) s.two = _mm256_add_epi16(s.two, plane2(code + (k4 ? 32 : 0), low, high));
-        if constexpr (k1) s.one = _mm256_add_epi16(s.one, plane1(code + 8 * (kBits - 1), low, high));
-    }
-    static __m256i weighed(__m256i total, const PlaneSums& s) {
-        if constexpr (k4) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.low4, _mm256_set1_epi16(1)));
-        if constexpr (k8) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.high4, _mm256_set1_epi16(16)));
-        if constexpr (k2) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.two, _mm256_set1_epi16(k4 ? 16 : 1)));
-        if constexpr (k1) total = _mm256_add_epi32(total, _mm256_madd_epi16(s.one, _mm256_set1_epi16(1 << (kBits - 1))));
-        return total;
+    static __m256i zero() { return _mm256_setzero_si256(); }
+    static __m256i add4(__m256i sum, const std::uint8_t* plane, const Chunk& q) { return _mm256_add_epi16(sum, plane4(plane, q.low, q.high)); }
+    static __m256i add2(__m256i sum, const std::uint8_t* plane, const Chunk& q) { return _mm256_add_epi16(sum, plane2(plane, q.low, q.high)); }
+    static __m256i add1(__m256i sum, const std::uint8_t* plane, const Chunk& q) { return _mm256_add_epi16(sum, plane1(plane, q.low, q.high)); }
+    template <int kShift>
+    static __m256i weighed(__m256i total, __m256i sum) {
+        return _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1 << kShift)));
     }
 };
 
@@ -99,22 +91,20 @@ struct Planes {
 // here, line by line in order.
 template <int kBits, std::size_t kRows>
 inline void dot_some(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t chunks, const std::uint8_t* ahead, __m256i* totals) {
-    using P = Planes<kBits>;
+    using P = kernel_ops::Planes<kBits>;
     VSEARCH_UNROLL
     for (std::size_t r = 0; r < kRows; ++r) totals[r] = _mm256_setzero_si256();
     while (chunks > 0) {
-        PlaneSums sums[kRows];
-        VSEARCH_UNROLL
-        for (std::size_t r = 0; r < kRows; ++r) sums[r] = P::zero();
-        const std::size_t some = chunks < P::kExactChunks ? chunks : P::kExactChunks;
-        for (std::size_t c = 0; c < some; ++c, query += 64, codes += 8 * kBits) {
-            const __m256i low = load256(query), high = load256(query + 32);
+        kernel_ops::PlaneSums<PlaneUnit> sums[kRows];
+        const std::size_t some = chunks < PlaneUnit::kExactChunks ? chunks : PlaneUnit::kExactChunks;
+        for (std::size_t c = 0; c < some; ++c, query += 64, codes += P::kBytes) {
+            const Chunk q = {load256(query), load256(query + 32)};
             VSEARCH_UNROLL
-            for (std::size_t r = 0; r < kRows; ++r) P::add(sums[r], codes + r * stride, low, high);
+            for (std::size_t r = 0; r < kRows; ++r) P::add(sums[r], codes + r * stride, q);
             if constexpr (kRows > 1) {
                 VSEARCH_UNROLL
-                for (std::size_t at = 0; at < kRows * 8 * kBits; at += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead + at), _MM_HINT_T0);
-                ahead += kRows * 8 * kBits;
+                for (std::size_t at = 0; at < kRows * P::kBytes; at += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead + at), _MM_HINT_T0);
+                ahead += kRows * P::kBytes;
             }
         }
         VSEARCH_UNROLL
@@ -123,32 +113,23 @@ inline void dot_some(const std::int8_t* query, const std::uint8_t* codes, std::s
     }
 }
 
-template <int kBits>
-void dot_rows(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
-    __m256i totals[4];
-    for (; n >= 4; n -= 4, codes += 4 * stride, out += 4) {
-        dot_some<kBits, 4>(query, codes, stride, chunks, codes + kAheadBytes, totals);
-        const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(totals[0], totals[1]), _mm256_hadd_epi32(totals[2], totals[3]));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1)));
+struct InFours {
+    template <int kBits>
+    static void dot(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
+        __m256i totals[4];
+        for (; n >= 4; n -= 4, codes += 4 * stride, out += 4) {
+            dot_some<kBits, 4>(query, codes, stride, chunks, codes + kAheadBytes, totals);
+            const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(totals[0], totals[1]), _mm256_hadd_epi32(totals[2], totals[3]));
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1)));
+        }
+        for (; n > 0; --n, codes += stride, ++out) {
+            dot_some<kBits, 1>(query, codes, stride, chunks, codes, totals);
+            *out = sum_epi32(totals[0]);
+        }
     }
-    for (; n > 0; --n, codes += stride, ++out) {
-        dot_some<kBits, 1>(query, codes, stride, chunks, codes, totals);
-        *out = sum_epi32(totals[0]);
-    }
-}
+};
 
-void dot_planes(int bits, const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
-    switch (bits) {
-        case 1: return dot_rows<1>(query, codes, stride, n, chunks, out);
-        case 2: return dot_rows<2>(query, codes, stride, n, chunks, out);
-        case 3: return dot_rows<3>(query, codes, stride, n, chunks, out);
-        case 4: return dot_rows<4>(query, codes, stride, n, chunks, out);
-        case 5: return dot_rows<5>(query, codes, stride, n, chunks, out);
-        case 6: return dot_rows<6>(query, codes, stride, n, chunks, out);
-        case 7: return dot_rows<7>(query, codes, stride, n, chunks, out);
-        default: return dot_rows<8>(query, codes, stride, n, chunks, out);
-    }
-}
+constexpr PlanesKernel dot_planes = kernel_ops::dot_planes<InFours>;
 
 // The symbols of sixteen rows of a block as eight bytes. A load of two rows has their bytes of the lane in the same place of both
 // halves; that of the next two begins a word earlier, so that a blend puts its word beside the last.

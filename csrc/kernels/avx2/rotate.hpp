@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include "kernels/avx2/codes.hpp"
+#include "kernels/ops/hadamard.hpp"
 #include "kernels/ops/unroll.hpp"
 #include "kernels/table.hpp"
 
@@ -18,52 +19,19 @@ namespace {
 // rounds as an addition does.
 inline __m256 stage(__m256 x, __m256 partner, __m256 sign) { return _mm256_fmadd_ps(x, sign, partner); }
 
-inline __m256 fht8(__m256 x) {
-    x = stage(x, _mm256_permute_ps(x, 0xb1), _mm256_setr_ps(1.f, -1.f, 1.f, -1.f, 1.f, -1.f, 1.f, -1.f));
-    x = stage(x, _mm256_permute_ps(x, 0x4e), _mm256_setr_ps(1.f, 1.f, -1.f, -1.f, 1.f, 1.f, -1.f, -1.f));
-    return stage(x, _mm256_permute2f128_ps(x, x, 0x01), _mm256_setr_ps(1.f, 1.f, 1.f, 1.f, -1.f, -1.f, -1.f, -1.f));
-}
-
-// Stages between registers.
-template <int kStages>
-inline void butterflies(__m256* row) {
-    constexpr std::size_t kRows = std::size_t{1} << kStages;
-    VSEARCH_UNROLL
-    for (std::size_t apart = 1; apart < kRows; apart *= 2) {
-        VSEARCH_UNROLL
-        for (std::size_t r = 0; r < kRows; ++r) {
-            if ((r & apart) != 0) continue;
-            const __m256 a = row[r], b = row[r + apart];
-            row[r] = _mm256_add_ps(a, b);
-            row[r + apart] = _mm256_sub_ps(a, b);
-        }
+struct Floats {
+    using Vector = __m256;
+    static constexpr std::size_t kLanes = 8;
+    static __m256 load(const float* x) { return _mm256_loadu_ps(x); }
+    static void store(float* x, __m256 v) { _mm256_storeu_ps(x, v); }
+    static __m256 add(__m256 a, __m256 b) { return _mm256_add_ps(a, b); }
+    static __m256 sub(__m256 a, __m256 b) { return _mm256_sub_ps(a, b); }
+    static __m256 within(__m256 x) {
+        x = stage(x, _mm256_permute_ps(x, 0xb1), _mm256_setr_ps(1.f, -1.f, 1.f, -1.f, 1.f, -1.f, 1.f, -1.f));
+        x = stage(x, _mm256_permute_ps(x, 0x4e), _mm256_setr_ps(1.f, 1.f, -1.f, -1.f, 1.f, 1.f, -1.f, -1.f));
+        return stage(x, _mm256_permute2f128_ps(x, x, 0x01), _mm256_setr_ps(1.f, 1.f, 1.f, 1.f, -1.f, -1.f, -1.f, -1.f));
     }
-}
-
-// Stages of `half`, 2 half, ... in one pass over memory.
-template <int kStages, bool kScaled>
-inline void fht_pass(float* x, std::size_t n, std::size_t half, float scale) {
-    constexpr std::size_t kRows = std::size_t{1} << kStages;
-    const __m256 scale8 = _mm256_set1_ps(scale);
-    for (std::size_t start = 0; start < n; start += kRows * half) {
-        for (std::size_t j = start; j < start + half; j += 8) {
-            __m256 row[kRows];
-            VSEARCH_UNROLL
-            for (std::size_t r = 0; r < kRows; ++r) row[r] = _mm256_loadu_ps(x + j + r * half);
-            butterflies<kStages>(row);
-            VSEARCH_UNROLL
-            for (std::size_t r = 0; r < kRows; ++r) _mm256_storeu_ps(x + j + r * half, kScaled ? _mm256_mul_ps(row[r], scale8) : row[r]);
-        }
-    }
-}
-
-template <bool kScaled>
-inline std::size_t fht_next(float* x, std::size_t n, std::size_t half, float scale) {
-    const std::size_t left = n / half;
-    if (left == 2) return fht_pass<1, kScaled>(x, n, half, scale), 2 * half;
-    if (left == 4 || left == 16) return fht_pass<2, kScaled>(x, n, half, scale), 4 * half;
-    return fht_pass<3, kScaled>(x, n, half, scale), 8 * half;
-}
+};
 
 inline __m256 flipped(const float* x, const std::uint32_t* flips) {
     return _mm256_xor_ps(_mm256_loadu_ps(x), _mm256_castsi256_ps(load256(flips)));
@@ -73,54 +41,23 @@ inline void flip(float* x, std::size_t n, const std::uint32_t* flips) {
     for (std::size_t j = 0; j < n; j += 8) _mm256_storeu_ps(x + j, flipped(x + j, flips + j));
 }
 
-// The stages within each 64 values; flips come first, where there are any.
-template <bool kFlips>
-inline void transform64(float* x, std::size_t n, const std::uint32_t* flips) {
-    for (std::size_t j = 0; j < n; j += 64) {
-        __m256 row[8];
-        VSEARCH_UNROLL
-        for (std::size_t r = 0; r < 8; ++r) row[r] = fht8(kFlips ? flipped(x + j + 8 * r, flips + j + 8 * r) : _mm256_loadu_ps(x + j + 8 * r));
-        butterflies<3>(row);
-        VSEARCH_UNROLL
-        for (std::size_t r = 0; r < 8; ++r) _mm256_storeu_ps(x + j + 8 * r, row[r]);
-    }
-}
-
-inline void fht_small(float* x, std::size_t n) {
-    for (std::size_t half = 1; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; ++j) {
-                const float a = x[j], b = x[j + half];
-                x[j] = a + b;
-                x[j + half] = a - b;
-            }
-        }
-    }
-}
-
-void fht_f32(float* x, std::size_t n) {
-    if (n < 8) return fht_small(x, n);
-    std::size_t half = 64;
-    if (n >= 64) {
-        transform64<false>(x, n, nullptr);
-    } else {
-        for (std::size_t i = 0; i < n; i += 8) _mm256_storeu_ps(x + i, fht8(_mm256_loadu_ps(x + i)));
-        half = 8;
-    }
-    while (half < n) half = fht_next<false>(x, n, half, 1.0f);
+// The stages within each 64 values, after their flips.
+inline void flip_and_transform64(float* x, std::size_t n, const std::uint32_t* flips) {
+    kernel_ops::fht_eights<Floats>(x, n, [=](std::size_t j) { return flipped(x + j, flips + j); });
 }
 
 inline void flip_and_transform(float* x, std::size_t n, const std::uint32_t* flips, float scale) {
     if (n < 128) {
         flip(x, n, flips);
-        fht_f32(x, n);
+        kernel_ops::fht_f32<Floats>(x, n);
         for (std::size_t j = 0; j < n; j += 8) _mm256_storeu_ps(x + j, _mm256_mul_ps(_mm256_loadu_ps(x + j), _mm256_set1_ps(scale)));
         return;
     }
-    transform64<true>(x, n, flips);
+    flip_and_transform64(x, n, flips);
+    const __m256 scale8 = _mm256_set1_ps(scale);
     std::size_t half = 64;
-    while (n / half > 8) half = fht_next<false>(x, n, half, scale);
-    fht_next<true>(x, n, half, scale);
+    while (n / half > 8) half = kernel_ops::fht_next<Floats>(x, n, half, [](__m256 v) { return v; });
+    kernel_ops::fht_next<Floats>(x, n, half, [scale8](__m256 v) { return _mm256_mul_ps(v, scale8); });
 }
 
 // The last two stages of a span of four quarters, the flips of the two quarters beside it and the Kac step. kFirst: the quarter that the
@@ -133,7 +70,7 @@ inline void finish_three_halves(float* x, std::size_t quarter, const std::uint32
         __m256 row[6];
         VSEARCH_UNROLL
         for (std::size_t r = kFirst; r < kFirst + 4; ++r) row[r] = _mm256_loadu_ps(x + j + r * quarter);
-        butterflies<2>(row + kFirst);
+        kernel_ops::butterflies<Floats, 2>(row + kFirst);
         VSEARCH_UNROLL
         for (std::size_t r = kFirst; r < kFirst + 4; ++r) row[r] = _mm256_mul_ps(row[r], scale8);
         VSEARCH_UNROLL
@@ -150,11 +87,8 @@ void rotate_round(float* x, std::size_t d, std::size_t offset, std::size_t span,
     const std::size_t beside = d - span;
     if (2 * beside == span && span >= 256 && (offset == 0 || offset == beside)) {
         const std::size_t quarter = span / 4;
-        transform64<true>(x + offset, span, flips + offset);
-        for (std::size_t first = offset; first < offset + span && quarter > 64; first += quarter) {
-            std::size_t half = 64;
-            while (half < quarter) half = fht_next<false>(x + first, quarter, half, 1.0f);
-        }
+        flip_and_transform64(x + offset, span, flips + offset);
+        for (std::size_t first = offset; first < offset + span; first += quarter) kernel_ops::fht_on<Floats>(x + first, quarter, 64);
         return offset == 0 ? finish_three_halves<0>(x, quarter, flips, scale) : finish_three_halves<2>(x, quarter, flips, scale);
     }
     flip(x, offset, flips);
@@ -171,7 +105,7 @@ void rotate_round(float* x, std::size_t d, std::size_t offset, std::size_t span,
 }  // namespace
 
 inline void install_rotate(KernelTable& table) {
-    table.fht_f32 = fht_f32;
+    table.fht_f32 = kernel_ops::fht_f32<Floats>;
     table.rotate_round = rotate_round;
 }
 

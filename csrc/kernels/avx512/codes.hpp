@@ -9,6 +9,7 @@
 #include <immintrin.h>
 
 #include "kernels/avx512/planes.hpp"
+#include "kernels/ops/hadamard.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::avx512 {
@@ -96,58 +97,26 @@ struct MultiplyTwice {
     }
 };
 
-// Stages 1, 2, 4 and 8 inside one register of 16 consecutive values: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
+// The sign bits of lanes.
 inline __m512 signs(std::uint16_t minus) {
     return _mm512_castsi512_ps(_mm512_maskz_set1_epi32(static_cast<__mmask16>(minus), static_cast<int>(0x80000000u)));
 }
 
-inline __m512 fht16(__m512 x) {
-    x = _mm512_add_ps(_mm512_permute_ps(x, 0xb1), _mm512_xor_ps(x, signs(0xaaaa)));
-    x = _mm512_add_ps(_mm512_permute_ps(x, 0x4e), _mm512_xor_ps(x, signs(0xcccc)));
-    x = _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0xb1), _mm512_xor_ps(x, signs(0xf0f0)));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0x4e), _mm512_xor_ps(x, signs(0xff00)));
-}
-
-inline void fht_small(float* x, std::size_t n) {
-    for (std::size_t half = 1; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; ++j) {
-                const float a = x[j], b = x[j + half];
-                x[j] = a + b;
-                x[j + half] = a - b;
-            }
-        }
+struct Floats {
+    using Vector = __m512;
+    static constexpr std::size_t kLanes = 16;
+    static __m512 load(const float* x) { return _mm512_loadu_ps(x); }
+    static void store(float* x, __m512 v) { _mm512_storeu_ps(x, v); }
+    static __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+    static __m512 sub(__m512 a, __m512 b) { return _mm512_sub_ps(a, b); }
+    // Stages 1, 2, 4 and 8: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
+    static __m512 within(__m512 x) {
+        x = _mm512_add_ps(_mm512_permute_ps(x, 0xb1), _mm512_xor_ps(x, signs(0xaaaa)));
+        x = _mm512_add_ps(_mm512_permute_ps(x, 0x4e), _mm512_xor_ps(x, signs(0xcccc)));
+        x = _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0xb1), _mm512_xor_ps(x, signs(0xf0f0)));
+        return _mm512_add_ps(_mm512_shuffle_f32x4(x, x, 0x4e), _mm512_xor_ps(x, signs(0xff00)));
     }
-}
-
-void fht_f32(float* x, std::size_t n) {
-    if (n < 16) return fht_small(x, n);
-    for (std::size_t i = 0; i < n; i += 16) _mm512_storeu_ps(x + i, fht16(_mm512_loadu_ps(x + i)));
-    std::size_t half = 16;
-    for (; 4 * half <= n; half *= 4) {  // two stages in one pass over memory
-        for (std::size_t start = 0; start < n; start += 4 * half) {
-            for (std::size_t j = start; j < start + half; j += 16) {
-                const __m512 a = _mm512_loadu_ps(x + j), b = _mm512_loadu_ps(x + j + half);
-                const __m512 c = _mm512_loadu_ps(x + j + 2 * half), d = _mm512_loadu_ps(x + j + 3 * half);
-                const __m512 ab = _mm512_add_ps(a, b), a_b = _mm512_sub_ps(a, b);
-                const __m512 cd = _mm512_add_ps(c, d), c_d = _mm512_sub_ps(c, d);
-                _mm512_storeu_ps(x + j, _mm512_add_ps(ab, cd));
-                _mm512_storeu_ps(x + j + half, _mm512_add_ps(a_b, c_d));
-                _mm512_storeu_ps(x + j + 2 * half, _mm512_sub_ps(ab, cd));
-                _mm512_storeu_ps(x + j + 3 * half, _mm512_sub_ps(a_b, c_d));
-            }
-        }
-    }
-    for (; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; j += 16) {
-                const __m512 a = _mm512_loadu_ps(x + j), b = _mm512_loadu_ps(x + j + half);
-                _mm512_storeu_ps(x + j, _mm512_add_ps(a, b));
-                _mm512_storeu_ps(x + j + half, _mm512_sub_ps(a, b));
-            }
-        }
-    }
-}
+};
 
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     float low_sum = 0, range = 0;
@@ -188,7 +157,7 @@ inline void install_codes(KernelTable& table) {
     table.fastscan_bound = fastscan_bound;
     table.fastscan_at_least = fastscan_at_least;
     table.dot_planes = dot_planes<MultiplyTwice>;
-    table.fht_f32 = fht_f32;
+    table.fht_f32 = kernel_ops::fht_f32<Floats>;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

@@ -1,13 +1,14 @@
 // Packed codes against int8 queries, AVX-512: a whole 64-dim chunk of a plane is one register and one multiplication.
 //
 // Shared by the plain unit and by VNNI, which differ in the multiplication alone: Op::add(sum, codes, query) adds 64
-// products of unsigned codes <= 15 and int8 to 16 partial sums. Each plane keeps sums of its own, weighed once at the end.
+// products of unsigned codes <= 15 and int8 to 16 partial sums.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstring>
 
+#include "kernels/ops/planes.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::avx512 {
@@ -32,52 +33,23 @@ inline __m512i expand1(const std::uint8_t* plane) {
     return _mm512_maskz_set1_epi8(static_cast<__mmask64>(bits), 1);
 }
 
-template <class Op, int kBits>
-std::int32_t dot_planes_of(const std::uint8_t* code, const std::int8_t* query, std::size_t chunks) {
-    constexpr bool kHasPlane2 = kBits == 2 || kBits == 3 || kBits == 6 || kBits == 7;
-    __m512i low4 = _mm512_setzero_si512(), high4 = low4, two = low4, one = low4;
-    for (std::size_t c = 0; c < chunks; ++c, query += 64) {
-        const __m512i q = _mm512_loadu_si512(query);
-        if constexpr (kBits >= 4) {
-            low4 = Op::add(low4, expand4(code), q);
-            code += 32;
-        }
-        if constexpr (kBits == 8) {
-            high4 = Op::add(high4, expand4(code), q);
-            code += 32;
-        }
-        if constexpr (kHasPlane2) {
-            two = Op::add(two, expand2(code), q);
-            code += 16;
-        }
-        if constexpr (kBits % 2 == 1) {
-            one = Op::add(one, expand1(code), q);
-            code += 8;
-        }
+template <class Op>
+struct PlaneUnit {
+    using Vector = __m512i;
+    static __m512i zero() { return _mm512_setzero_si512(); }
+    static __m512i chunk(const std::int8_t* query) { return _mm512_loadu_si512(query); }
+    static __m512i add4(__m512i sum, const std::uint8_t* plane, __m512i q) { return Op::add(sum, expand4(plane), q); }
+    static __m512i add2(__m512i sum, const std::uint8_t* plane, __m512i q) { return Op::add(sum, expand2(plane), q); }
+    static __m512i add1(__m512i sum, const std::uint8_t* plane, __m512i q) { return Op::add(sum, expand1(plane), q); }
+    template <int kShift>
+    static __m512i weighed(__m512i total, __m512i sum) {
+        return _mm512_add_epi32(total, _mm512_slli_epi32(sum, kShift));
     }
-    const __m512i fours = _mm512_add_epi32(low4, _mm512_slli_epi32(high4, 4));
-    const __m512i rest = _mm512_add_epi32(_mm512_slli_epi32(two, kBits >= 4 ? 4 : 0), _mm512_slli_epi32(one, kBits - 1));
-    return _mm512_reduce_add_epi32(_mm512_add_epi32(fours, rest));
-}
-
-template <class Op, int kBits>
-void dot_rows(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
-    for (std::size_t i = 0; i < n; ++i, codes += stride) out[i] = dot_planes_of<Op, kBits>(codes, query, chunks);
-}
+    static std::int32_t reduced(__m512i total) { return _mm512_reduce_add_epi32(total); }
+};
 
 template <class Op>
-void dot_planes(int bits, const std::int8_t* query, const std::uint8_t* codes, std::size_t stride, std::size_t n, std::size_t chunks, std::int32_t* out) {
-    switch (bits) {
-        case 1: return dot_rows<Op, 1>(query, codes, stride, n, chunks, out);
-        case 2: return dot_rows<Op, 2>(query, codes, stride, n, chunks, out);
-        case 3: return dot_rows<Op, 3>(query, codes, stride, n, chunks, out);
-        case 4: return dot_rows<Op, 4>(query, codes, stride, n, chunks, out);
-        case 5: return dot_rows<Op, 5>(query, codes, stride, n, chunks, out);
-        case 6: return dot_rows<Op, 6>(query, codes, stride, n, chunks, out);
-        case 7: return dot_rows<Op, 7>(query, codes, stride, n, chunks, out);
-        default: return dot_rows<Op, 8>(query, codes, stride, n, chunks, out);
-    }
-}
+constexpr PlanesKernel dot_planes = kernel_ops::dot_planes<kernel_ops::RowByRow<PlaneUnit<Op>>>;
 
 }  // namespace
 }  // namespace vsearch::avx512

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kernels/neon/planes.hpp"
+#include "kernels/ops/hadamard.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::neon {
@@ -124,49 +125,21 @@ void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t 
 
 inline float32x4_t flip_signs(float32x4_t x, uint32x4_t signs) { return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), signs)); }
 
-// Stages 1 and 2 inside one register of 4 consecutive values: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
-inline float32x4_t fht4(float32x4_t x) {
-    constexpr std::uint32_t kMinus = 0x80000000u;
-    const std::uint32_t odd[4] = {0, kMinus, 0, kMinus}, upper[4] = {0, 0, kMinus, kMinus};
-    x = vaddq_f32(vrev64q_f32(x), flip_signs(x, vld1q_u32(odd)));
-    return vaddq_f32(vextq_f32(x, x, 2), flip_signs(x, vld1q_u32(upper)));
-}
-
-inline void fht_two(float* x) {
-    const float a = x[0], b = x[1];
-    x[0] = a + b;
-    x[1] = a - b;
-}
-
-void fht_f32(float* x, std::size_t n) {
-    if (n == 2) fht_two(x);
-    if (n < 4) return;
-    for (std::size_t i = 0; i < n; i += 4) vst1q_f32(x + i, fht4(vld1q_f32(x + i)));
-    std::size_t half = 4;
-    for (; 4 * half <= n; half *= 4) {  // two stages in one pass over memory
-        for (std::size_t start = 0; start < n; start += 4 * half) {
-            for (std::size_t j = start; j < start + half; j += 4) {
-                const float32x4_t a = vld1q_f32(x + j), b = vld1q_f32(x + j + half);
-                const float32x4_t c = vld1q_f32(x + j + 2 * half), d = vld1q_f32(x + j + 3 * half);
-                const float32x4_t ab = vaddq_f32(a, b), a_b = vsubq_f32(a, b);
-                const float32x4_t cd = vaddq_f32(c, d), c_d = vsubq_f32(c, d);
-                vst1q_f32(x + j, vaddq_f32(ab, cd));
-                vst1q_f32(x + j + half, vaddq_f32(a_b, c_d));
-                vst1q_f32(x + j + 2 * half, vsubq_f32(ab, cd));
-                vst1q_f32(x + j + 3 * half, vsubq_f32(a_b, c_d));
-            }
-        }
+struct Floats {
+    using Vector = float32x4_t;
+    static constexpr std::size_t kLanes = 4;
+    static float32x4_t load(const float* x) { return vld1q_f32(x); }
+    static void store(float* x, float32x4_t v) { vst1q_f32(x, v); }
+    static float32x4_t add(float32x4_t a, float32x4_t b) { return vaddq_f32(a, b); }
+    static float32x4_t sub(float32x4_t a, float32x4_t b) { return vsubq_f32(a, b); }
+    // Stages 1 and 2: (a, b) -> (a+b, a-b) by one shuffle and a signed addition.
+    static float32x4_t within(float32x4_t x) {
+        constexpr std::uint32_t kMinus = 0x80000000u;
+        const std::uint32_t odd[4] = {0, kMinus, 0, kMinus}, upper[4] = {0, 0, kMinus, kMinus};
+        x = vaddq_f32(vrev64q_f32(x), flip_signs(x, vld1q_u32(odd)));
+        return vaddq_f32(vextq_f32(x, x, 2), flip_signs(x, vld1q_u32(upper)));
     }
-    for (; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; j += 4) {
-                const float32x4_t a = vld1q_f32(x + j), b = vld1q_f32(x + j + half);
-                vst1q_f32(x + j, vaddq_f32(a, b));
-                vst1q_f32(x + j + half, vsubq_f32(a, b));
-            }
-        }
-    }
-}
+};
 
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     const std::uint32_t odd[4] = {0, ~0u, 0, ~0u}, upper[4] = {0, 0, ~0u, ~0u};
@@ -216,7 +189,7 @@ inline void install_codes(KernelTable& table) {
     table.dot_planes = dot_planes<MultiplyWide>;
     table.popcount_planes = popcount_planes;
     table.hamming = hamming;
-    table.fht_f32 = fht_f32;
+    table.fht_f32 = kernel_ops::fht_f32<Floats>;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

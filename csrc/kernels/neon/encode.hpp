@@ -54,7 +54,7 @@ void grid_scores(const std::int16_t* a, std::size_t d, const std::uint16_t* scal
 }
 
 void rotate_round(float* x, std::size_t d, std::size_t offset, std::size_t span, const std::uint32_t* flips, float scale) {
-    kernel_ops::rotate_by(fht_f32, x, d, offset, span, flips, scale);
+    kernel_ops::rotate_by(kernel_ops::fht_f32<Floats>, x, d, offset, span, flips, scale);
 }
 
 }  // namespace

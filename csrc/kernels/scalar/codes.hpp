@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/ops/hadamard.hpp"
 #include "kernels/scalar/distance.hpp"
 #include "kernels/table.hpp"
 
@@ -156,18 +157,6 @@ void hamming(const std::uint64_t* query, const std::uint64_t* rows, std::size_t 
     }
 }
 
-void fht_f32(float* x, std::size_t n) {
-    for (std::size_t half = 1; half < n; half *= 2) {
-        for (std::size_t start = 0; start < n; start += 2 * half) {
-            for (std::size_t j = start; j < start + half; ++j) {
-                const float a = x[j], b = x[j + half];
-                x[j] = a + b;
-                x[j + half] = a - b;
-            }
-        }
-    }
-}
-
 void subset_sums(const float* x, std::size_t groups, float* table, float* low, float* widest) {
     float low_sum = 0, range = 0;
     for (std::size_t g = 0; g < groups; ++g, x += 4, table += 16) {
@@ -204,7 +193,7 @@ inline void install_codes(KernelTable& table) {
     table.hamming = hamming;
     table.lane_symbols = lane_symbols;
     table.dot_bits = dot_bits;
-    table.fht_f32 = fht_f32;
+    table.fht_f32 = kernel_ops::fht_plain;
     table.subset_sums = subset_sums;
     table.quantize_u8 = quantize_u8;
 }

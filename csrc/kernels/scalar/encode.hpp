@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/ops/hadamard.hpp"
 #include "kernels/ops/rotate.hpp"
 #include "kernels/scalar/codes.hpp"
 #include "kernels/table.hpp"
@@ -76,7 +77,7 @@ void grid_codes(const float* x, const float* c, const std::int16_t* a, std::size
 }
 
 void rotate_round(float* x, std::size_t d, std::size_t offset, std::size_t span, const std::uint32_t* flips, float scale) {
-    kernel_ops::rotate_by(fht_f32, x, d, offset, span, flips, scale);
+    kernel_ops::rotate_by(kernel_ops::fht_plain, x, d, offset, span, flips, scale);
 }
 
 void level_scores(const std::int16_t* v, std::size_t d, const std::int16_t* thresholds, const std::int16_t* levels, int count, std::int64_t* out) {
