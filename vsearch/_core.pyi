@@ -208,11 +208,16 @@ class GraphCompactScan:
         effort: float,
         most: int,
         window: int,
+        usual: float,
+        steepness: float,
+        slack: float,
         threads: int,
         filter: Any,
         matches: int,
     ) -> tuple[Any, ...]: ...
-    def try_search(self, query: Any, k: Any, effort: float, most: int, window: int) -> Any: ...
+    def try_search(
+        self, query: Any, k: Any, effort: float, most: int, window: int, usual: float, steepness: float, slack: float
+    ) -> Any: ...
     @property
     def row_bytes(self) -> int: ...
 

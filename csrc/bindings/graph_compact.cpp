@@ -61,18 +61,19 @@ public:
         return scan_.consistent();
     }
 
-    py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, std::size_t window, std::size_t threads,
-                     const py::object& filter, std::size_t matches) {
+    py::tuple search(const Array<float>& queries, std::size_t k, float effort, std::size_t most, std::size_t window, float usual, float steepness,
+                     float slack, std::size_t threads, const py::object& filter, std::size_t matches) {
         require(k > 0 && most > 0, "k and most must be positive");
-        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, query_of(k, effort, most, window), threads,
-                             filter, matches);
+        const CompactQuery options = query_of(k, effort, most, window, {usual, steepness, slack});
+        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, options, threads, filter, matches);
     }
 
     // A search on one thread, or None where the arguments are not ready for it.
-    py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most, std::size_t window) {
+    py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most, std::size_t window, float usual, float steepness,
+                          float slack) {
         const ReadyQuery ready(query, k, scan_.dim(), metric_);
         if (!ready.ready()) return py::none();
-        const CompactQuery options = query_of(ready.k(), effort, most, window);
+        const CompactQuery options = query_of(ready.k(), effort, most, window, {usual, steepness, slack});
         Answer answer(1, options.k, true);
         run_shared(gate_, is_short(1), [&] { scan_.search(ready.data(), 1, options, 1, answer.ids, answer.distances); });
         return answer.take();
@@ -86,12 +87,13 @@ public:
         return out;
     }
 
-    static CompactQuery query_of(std::size_t k, float effort, std::size_t most, std::size_t window) {
+    static CompactQuery query_of(std::size_t k, float effort, std::size_t most, std::size_t window, const Pace& pace = {}) {
         CompactQuery options;
         options.k = k;
         options.effort = effort;
         options.most = most;
         options.window = window;
+        options.pace = pace;
         return options;
     }
 
@@ -159,9 +161,10 @@ void register_graph_compact(py::module_& m) {
         .def("bind", &BoundCompactGraph::bind, py::arg("ids"), py::arg("rows"), py::arg("entries"), py::arg("lifts"), py::arg("reach2"), py::arg("store_dtype"),
              py::arg("store"), py::arg("factors"), py::arg("n"))
         .def("consistent", &BoundCompactGraph::consistent)
-        .def("search", &BoundCompactGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"), py::arg("threads"),
-             py::arg("filter"), py::arg("matches"))
-        .def("try_search", &BoundCompactGraph::try_search, py::arg("query"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"))
+        .def("search", &BoundCompactGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"), py::arg("usual"),
+             py::arg("steepness"), py::arg("slack"), py::arg("threads"), py::arg("filter"), py::arg("matches"))
+        .def("try_search", &BoundCompactGraph::try_search, py::arg("query"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"),
+             py::arg("usual"), py::arg("steepness"), py::arg("slack"))
         .def("counters", &BoundCompactGraph::counters)
         .def_property_readonly("row_bytes", [](BoundCompactGraph& graph) { return graph.scan().layout().bytes; })
         .def("exclusive", [](BoundCompactGraph& graph) { return Exclusive(graph.gate()); }, py::keep_alive<0, 1>());

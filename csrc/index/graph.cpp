@@ -138,9 +138,7 @@ void GraphScan::begin(const float* query, const float* lift, const GraphQuery& o
     w.query->prepare(w.rotated.data());
     w.lift = lift != nullptr ? *lift : 0.0f;
     w.visits = 0;
-    std::size_t most = options.most;
-    if (options.filter != nullptr) most = static_cast<std::size_t>(static_cast<double>(most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
-    w.allowed.begin(options.effort, most);
+    w.allowed.begin(options.effort, options.most_visits(arrays_.n));
     w.pending = CandidatePool::kNone;
     w.limit = std::numeric_limits<float>::infinity();
     w.scorer.prepare(rows_, metric_, query);

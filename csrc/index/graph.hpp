@@ -11,6 +11,7 @@
 // the largest inner product and a graph finds it. The lift is not stored, for the distance to a query does not need it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -46,6 +47,12 @@ struct GraphQuery {
     Pace pace;                              // more of both for queries that are far from their neighbours
     const std::uint8_t* filter = nullptr;   // packed bitmap by slot, or null
     std::size_t matches = 0;
+
+    // Of n vertices: a walk under a filter meets a match in n / matches, and makes that many times more visits.
+    std::size_t most_visits(std::size_t n) const {
+        if (filter == nullptr) return most;
+        return static_cast<std::size_t>(static_cast<double>(most) * static_cast<double>(n) / static_cast<double>(std::max<std::size_t>(matches, 1)));
+    }
 };
 
 struct GraphCounters {

@@ -194,8 +194,7 @@ void GraphCompactScan::prepare(const float* query, const float* lift, const Comp
     }
     w.scorer.prepare(layout_, coding_, w.transformed.data(), transform_.padded(), base, least);
     w.visits = 0;
-    w.most = options.most;
-    if (options.filter != nullptr) w.most = static_cast<std::size_t>(static_cast<double>(options.most) * static_cast<double>(arrays_.n) / static_cast<double>(std::max<std::size_t>(options.matches, 1)));
+    w.allowed.begin(options.effort, options.most_visits(arrays_.n));
     w.limit = kInfinity;
     w.slots.clear();
     w.expanded.clear();
@@ -210,7 +209,11 @@ inline void GraphCompactScan::keep(std::uint32_t slot, float score, const Compac
     if (arrays_.store.data != nullptr) w.window.push(score, slot);
 }
 
-inline void GraphCompactScan::set_limit(const CompactQuery& options, Walk& w) const { w.limit = w.least + (w.best.threshold() - w.least) * options.effort; }
+inline void GraphCompactScan::set_limit(const CompactQuery& options, Walk& w) const {
+    const float farthest = w.best.threshold() - w.least;
+    w.allowed.follow(options.pace, farthest);
+    w.limit = w.least + farthest * w.allowed.effort();
+}
 
 // Puts the nearest of the entry vertices that were not scored into the pool, those below the limit; false where there are none.
 bool GraphCompactScan::start(std::size_t count, const CompactQuery& options, Walk& w) const {
@@ -270,7 +273,7 @@ inline void GraphCompactScan::enter(const CompactQuery& options, Walk& w) const 
         keep(w.slots[i], w.scores[i], options, w);
     }
     set_limit(options, w);
-    w.pool.tidy(w.limit, w.most - w.visits);
+    w.pool.tidy(w.limit, w.allowed.left(w.visits));
     w.pool.reserve(n);
     for (std::size_t i = 0; i < n; ++i) {
         if (!(w.scores[i] < w.limit)) continue;
@@ -293,7 +296,7 @@ void GraphCompactScan::walk(const CompactQuery& options, Walk& w) const {
         for (std::size_t i = 0; i < entries; ++i) w.estimates[i] -= w.lift * arrays_.lifts[arrays_.entries[i]];
     start(kStarts, options, w);
     w.pending = fetch_next(options, w);
-    while (w.pending != CandidatePool::kNone && w.visits < w.most) {
+    while (w.pending != CandidatePool::kNone && w.allowed.left(w.visits) > 0) {
         ++w.visits;
         w.expanded.push_back(w.pending);
         gather(w.pending, w);

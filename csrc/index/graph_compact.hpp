@@ -104,7 +104,8 @@ struct CompactWalk {
     std::vector<std::uint32_t> slots, expanded;
     std::vector<float> scores;
     float lift = 0, least = 0, limit = 0;  // scores from `limit` on are not looked at
-    std::size_t visits = 0, most = 0;
+    std::size_t visits = 0;
+    Allowance allowed;
     std::uint32_t pending = 0;  // whose slots are being fetched
     GraphCounters counters;
 };

@@ -20,6 +20,7 @@ pytest.importorskip("numba")
 from vsearch.kernels import fallback as twin  # noqa: E402
 
 Found = tuple[np.ndarray, np.ndarray]
+EVEN = (1.0, 0.0, 0.0)  # a pace at which all queries are alike
 DEGREE = 32
 
 
@@ -141,7 +142,7 @@ def test_walks_agree_in_answers_and_in_what_they_visit(case: Any) -> None:
         if share is not None:
             mask = np.random.default_rng(1).random(graph.n) < share
             bits, matches = np.packbits(mask, bitorder="little"), int(mask.sum())
-        call = Q, k, effort, most, window, threads, bits, matches
+        call = Q, k, effort, most, window, *EVEN, threads, bits, matches
         found, expected = ours.search(*call), theirs.search(*call)
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-4)
         assert (found[0] == expected[0]).mean() > 0.99
@@ -150,9 +151,27 @@ def test_walks_agree_in_answers_and_in_what_they_visit(case: Any) -> None:
             assert abs(did - (should - before[1][name])) <= 3 + 0.002 * should, (name, call[1:6])
     assert theirs.counters()["visited"] > 31 * 40
     if graph.metric != "cosine":  # there a ready query is scaled once more
-        one = ours.search(Q[0], 10, 1.2, 200, 20, 1, None, 0)
-        np.testing.assert_array_equal(ours.try_search(Q[0], 10, 1.2, 200, 20), one)
-    assert ours.try_search(Q[0].astype(np.float64), 10, 1.2, 200, 20) is None
+        one = ours.search(Q[0], 10, 1.2, 200, 20, *EVEN, 1, None, 0)
+        np.testing.assert_array_equal(ours.try_search(Q[0], 10, 1.2, 200, 20, *EVEN), one)
+    assert ours.try_search(Q[0].astype(np.float64), 10, 1.2, 200, 20, *EVEN) is None
+
+
+@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: "-".join(map(str, case)))
+def test_both_give_far_queries_more(case: Any) -> None:
+    graph = made(*case)
+    Q, scans = graph.queries(60), (graph.bound(twin), graph.bound(core))
+    alike = scans[1].search(Q, 10, 1.0, 8, 30, *EVEN, 1, None, 0)
+    before = scans[1].counters()["visited"]
+    usual = float(np.median(np.abs(alike[1][:, -1])))
+    for steepness, slack in ((2.0, 0.0), (30.0, 0.1)):
+        start = [scan.counters()["visited"] for scan in scans]
+        found = [scan.search(Q, 10, 1.0, 8, 30, usual, steepness, slack, 1, None, 0) for scan in scans]
+        did, should = (scan.counters()["visited"] - first for scan, first in zip(scans, start))
+        np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5, atol=1e-4)
+        assert abs(did - should) <= 3 + 0.002 * should
+        assert before < should <= 8 * 8 * len(Q)
+    none = scans[1].search(Q, 10, 1.0, 8, 30, 1e9, 5.0, 0.1, 1, None, 0)
+    np.testing.assert_array_equal(none[0], alike[0])
 
 
 @pytest.mark.parametrize("module", [core, twin], ids=["core", "twin"])
@@ -160,7 +179,7 @@ def test_walks_agree_in_answers_and_in_what_they_visit(case: Any) -> None:
 def test_distances_are_those_of_what_codes_or_stored_vectors_stand_for(case: Any, module: Any) -> None:
     graph = made(*case)
     Q = graph.queries(9)
-    found, distances = graph.bound(module).search(Q, graph.n, 1e9, graph.n, graph.n, 1, None, 0)
+    found, distances = graph.bound(module).search(Q, graph.n, 1e9, graph.n, graph.n, *EVEN, 1, None, 0)
     slots = np.argsort(graph.ids)[np.searchsorted(np.sort(graph.ids), found)]
     value = oracle.values(graph.store, graph.factors, graph.dtype) if graph.store is not None else None
     for row, query in enumerate(Q):
@@ -216,7 +235,7 @@ def test_both_mend_graphs_as_well(metric: str, wide: int, store: str | None) -> 
         live = np.flatnonzero(~dead)
         graph.entries = live[::40].astype(np.uint32)
         Q = graph.queries(200)
-        found = graph.bound(core).search(Q, 10, 1.1, 60, 30, 1, None, 0)[0]
+        found = graph.bound(core).search(Q, 10, 1.1, 60, 30, *EVEN, 1, None, 0)[0]
         truth = oracle.nearest(oracle.distances(metric, Q, graph.X[live]), graph.ids[live], 10)[0]
         recalls.append(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth)]))
         renamed = np.arange(900, dtype=np.uint32)[::-1].copy()
@@ -234,10 +253,10 @@ BAD_CALLS: dict[str, Callable[[Any, Compact, Any], Any]] = {
     "coordinates beyond the transform": lambda m, g, s: s.bind_coding(g.source + 32, g.step, g.offset, g.mean),
     "mean of another dimension": lambda m, g, s: s.bind_coding(g.source, g.step, g.offset, g.mean[1:]),
     "more vertices than rows": lambda m, g, s: g.bound(m, g.n + 1),
-    "queries of another dimension": lambda m, g, s: s.search(vectors(0, 2, 3), 1, 1.0, 9, 1, 1, None, 0),
-    "no results": lambda m, g, s: s.search(g.queries(2), 0, 1.0, 9, 1, 1, None, 0),
-    "no visits": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 0, 1, 1, None, 0),
-    "short filter": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 9, 1, 1, np.zeros(3, np.uint8), 5),
+    "queries of another dimension": lambda m, g, s: s.search(vectors(0, 2, 3), 1, 1.0, 9, 1, *EVEN, 1, None, 0),
+    "no results": lambda m, g, s: s.search(g.queries(2), 0, 1.0, 9, 1, *EVEN, 1, None, 0),
+    "no visits": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 0, 1, *EVEN, 1, None, 0),
+    "short filter": lambda m, g, s: s.search(g.queries(2), 1, 1.0, 9, 1, *EVEN, 1, np.zeros(3, np.uint8), 5),
     "rows of another graph": lambda m, g, s: m.GraphCompactBuilder(s, g.rows.copy(), 1.0, 1),
     "vertices beyond the rows": lambda m, g, s: m.GraphCompactBuilder(s, g.rows, 1.0, 1).insert(
         30, g.X[:11], 9, 1.0, 9

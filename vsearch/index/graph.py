@@ -28,6 +28,7 @@ DEGREES = (32, 64, 96, 128)
 MAX_VISITS = 2**20
 HELD_SHARE, HELD_OUT = 20, 1000
 """Vectors that calibrate where no queries are given: at most this many, and one of so many."""
+MOST_CALIBRATED = 2048
 PLAIN_EFFORT = 70.0
 """Visits at which a walk stops where the next candidate is as far as the k-th best."""
 SLACK = 0.085
@@ -72,8 +73,8 @@ class Graph(Planned):
     vertex, pruned by the relative neighbourhood rule. The compact layout is that of LVQ graphs (arXiv 2304.04759).
 
     Where `fit` is given no queries, vectors that it holds out teach how much more effort a query takes that is far from
-    its neighbours, and in the fast layout `recall=` gives it to those (vsearch/index/pace.py); an `effort` that is set
-    is the same for all.
+    its neighbours, and `recall=` gives it to those (vsearch/index/pace.py; not with LeanVec, whose codes do not tell
+    how far); an `effort` that is set is the same for all.
 
     A compact graph is built by way of a fast one, which is forgotten then: the memory that `fit` takes is that of both.
 
@@ -167,7 +168,7 @@ class Graph(Planned):
         self._scan = graph.scan
         self._idmap = IdMap(np.arange(len(base), dtype=np.int64))
         self._bind()
-        far = graph.squared if self.layout == "fast" else None
+        far = None if self.quantizer.projects else graph.farness
         self.calibration = calibrate(self, base, rest, threads, bar, far)
         graph.add(rest, threads)
         return order
@@ -194,9 +195,10 @@ class Graph(Planned):
         self._core.bind(self._fitted().ids_by_slot)
 
     def _ladder(self) -> list[float]:
-        """Efforts to calibrate at: 16, 23, 32, 45, 64, ... visits."""
-        most = min(max(len(self), 16), 2048)
-        return [float(round(16 * 2 ** (i / 2))) for i in range(15) if 16 * 2 ** (i / 2) <= most]
+        """Efforts to calibrate at: 16, 23, 32, 45, 64, ... visits; from 8 where a visit scores every neighbour."""
+        least, most = 8 if self.layout == "compact" else 16, min(max(len(self), 16), MOST_CALIBRATED)
+        steps = math.floor(2 * math.log2(most / least) + 1e-9)
+        return [float(round(least * 2 ** (i / 2))) for i in range(steps + 1)]
 
     def _find(
         self,
@@ -212,16 +214,17 @@ class Graph(Planned):
         return self._scan.search(Q, k, *plan, threads, bitmap, matches)
 
     def _plan(self, effort: float, k: int, share: float = 1.0) -> tuple[float, ...]:
-        """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits; then in
-        the fast layout the pace, where a filter lets through a `share` of the vectors, and in the compact one how many
-        of the best by their codes the stored vectors decide among. On two data sets these are close to the best at
-        every recall from 0.85 to 0.999."""
+        """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits; in the
+        compact layout also how many of the best by their codes the stored vectors decide among; then the pace, where a
+        filter lets through a `share` of the vectors. On two data sets these are close to the best at every recall from
+        0.85 to 0.999."""
         visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
+        pace = pace_of(effort, k / max(share, 1e-9)) or NO_PACE
         if self.layout == "compact":
             reach = 1.0 + COMPACT_SLACK * math.log(max(effort, 1.0) / COMPACT_PLAIN)
-            share = PROJECTED_WINDOW if self.quantizer.projects else WINDOW
-            return reach, max(visits, k), k + math.ceil(share * min(effort, MAX_VISITS))
-        pace = pace_of(effort, k / max(share, 1e-9)) or NO_PACE
+            wanted = PROJECTED_WINDOW if self.quantizer.projects else WINDOW
+            window = k + math.ceil(wanted * min(effort, MAX_VISITS))
+            return reach, max(visits, k), window, *pace, COMPACT_SLACK
         return 1.0 + SLACK * math.log(max(effort, 1.0) / PLAIN_EFFORT), max(visits, k), *pace, SLACK
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:

@@ -356,8 +356,8 @@ class GraphCore:
         factors = self.factors[slots] if self.factors is not None else None
         return decode_rows(held.view(dtype), factors, self.row_dtype)
 
-    def squared(self, queries: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        """Squared distances as a walk has them, beyond the least there could be, of the k-th (nq,) of some queries."""
+    def farness(self, queries: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """What a walk compares with the usual distance: that of the k-th best (nq,) beyond the least there could be."""
         if self.metric != "ip":
             return distances if self.metric == "l2" else 2 * distances
         # As long as they are made (csrc/index/graph.cpp): LENGTHENED times as long as the longest vector.

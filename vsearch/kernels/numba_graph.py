@@ -28,19 +28,18 @@ from vsearch.kernels.numba_graph_walk import (
     Blocks,
     GraphArrays,
     Layout,
-    Pace,
     Search,
     Work,
     matches_are_few,
     new_work,
     search_queries,
 )
+from vsearch.kernels.numba_pace import Pace
 from vsearch.kernels.numba_transform import Transform
 
 ALIGNMENT = 64
 FACTOR_BYTES = 2
 NO_FILTER = frozen(np.empty(0, np.uint8))
-NO_PACE = Pace(np.float32(1), np.float32(0), np.float32(0))
 NO_LIFTS = frozen(np.empty(0, np.float32))
 NO_VISITS = np.empty((1, 0), np.int64)
 

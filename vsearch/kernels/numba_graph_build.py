@@ -13,9 +13,10 @@ import numpy as np
 from vsearch.kernels.numba_base import Float, Int, array, frozen, jit, over_ranges, require
 from vsearch.kernels.numba_codes import BLOCK, write_blocks
 from vsearch.kernels.numba_distance import Rows, l2
-from vsearch.kernels.numba_graph import FACTOR_BYTES, NO_FILTER, NO_LIFTS, NO_PACE, GraphScan
+from vsearch.kernels.numba_graph import FACTOR_BYTES, NO_FILTER, NO_LIFTS, GraphScan
 from vsearch.kernels.numba_graph_near import NearLists, StoredVectors
 from vsearch.kernels.numba_graph_walk import Search, read_vector, search_queries
+from vsearch.kernels.numba_pace import NO_PACE
 from vsearch.kernels.numba_topk import close, push
 
 AT_ONCE = 64  # vertices whose candidates or codes are held

@@ -38,6 +38,7 @@ from vsearch.kernels.numba_graph_compact_walk import (
     new_work,
     search_queries,
 )
+from vsearch.kernels.numba_pace import NO_PACE, Pace
 from vsearch.kernels.numba_transform import Transform
 
 MATCH_SHARE = 10  # a visit makes some ten scores
@@ -140,6 +141,9 @@ class GraphCompactScan:
         effort: float,
         most: int,
         window: int,
+        usual: float,
+        steepness: float,
+        slack: float,
         threads: int,
         filter: np.ndarray | None,
         matches: int,
@@ -157,7 +161,8 @@ class GraphCompactScan:
             if filter is not None:
                 few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
                 most = int(float(most) * x.n / max(matches, 1))
-            search = Search(np.float32(effort), most, window, filter is not None, bitmap, few)
+            pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
+            search = Search(np.float32(effort), most, pace, window, filter is not None, bitmap, few)
 
             def piece(first: int, last: int) -> None:
                 with self.work() as work:
@@ -168,11 +173,13 @@ class GraphCompactScan:
         return ids.reshape(shape), distances.reshape(shape)
 
     def try_search(
-        self, query: Any, k: Any, effort: float, most: int, window: int
+        self, query: Any, k: Any, effort: float, most: int, window: int, usual: float, steepness: float, slack: float
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """A search on one thread, or None where the arguments are not ready for it."""
         ready = ready_query(query, k, self.dim, self.metric)
-        return None if ready is None else self.search(ready, k, effort, most, window, 1, None, 0)
+        if ready is None:
+            return None
+        return self.search(ready, k, effort, most, window, usual, steepness, slack, 1, None, 0)
 
     @contextmanager
     def work(self) -> Iterator[Work]:
@@ -276,7 +283,7 @@ class GraphCompactBuilder:
         """Slots that searches for these vectors visit, and their k best, (count, visits + k)."""
         x, most, count = self._graph.arrays, min(most, self._n), len(vectors)
         x = x._replace(ids=frozen(np.arange(x.n, dtype=np.int64)), refined=False)
-        search = Search(np.float32(effort), most, k, False, NO_FILTER, False)
+        search = Search(np.float32(effort), most, NO_PACE, k, False, NO_FILTER, False)
         visited = np.empty((count, most), dtype=np.int64)
         lifts = x.lifts[first : first + count] if len(x.lifts) else NO_LIFTS
         distances, best = np.empty((count, k), dtype=np.float32), np.empty((count, k), dtype=np.int64)

@@ -12,7 +12,9 @@ import numpy as np
 
 from vsearch.kernels.numba_base import COSINE, INNER_PRODUCT, Bool, Float, Int, jit, jit_part
 from vsearch.kernels.numba_distance import Rows, dot_int8, new_scorer, score
-from vsearch.kernels.numba_graph_walk import NONE, TIDY, _distance, _first_least, _key, _passes, _tidy
+from vsearch.kernels.numba_graph_walk import NONE, passes
+from vsearch.kernels.numba_pace import Pace, allowed
+from vsearch.kernels.numba_pool import TIDY, distance_of, first_least, key_of, tidy
 from vsearch.kernels.numba_query import transform_query
 from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
@@ -63,6 +65,7 @@ class Search(NamedTuple):
 
     effort: Float
     most: int
+    pace: Pace
     window: int  # of the best by their codes, how many the stored vectors decide among
     filtered: bool
     filter: np.ndarray
@@ -91,8 +94,8 @@ class Work(NamedTuple):
 
 
 BASE, CONSTANT, SUM, WIDE_SCALE, NARROW_SCALE, SMALLEST = range(6)
-LIMIT, LEAST, LIFT = range(3)
-STAMP, VISITED, ENTERED, POOL, HEAP, WINDOW, TIDY_AT = range(7)
+LIMIT, LEAST, LIFT, EFFORT, KNOWN = range(5)
+STAMP, VISITED, ENTERED, POOL, HEAP, WINDOW, TIDY_AT, MOST = range(8)
 
 
 def new_work(x: CompactArrays, padded: int) -> Work:
@@ -105,7 +108,7 @@ def new_work(x: CompactArrays, padded: int) -> Work:
         wide=np.empty(x.layout.wide, dtype=np.int16),
         narrow=np.empty(x.layout.narrow, dtype=np.int8),
         scalars=np.zeros(6, dtype=np.float64),
-        limits=np.zeros(3, dtype=np.float32),
+        limits=np.zeros(5, dtype=np.float32),
         starts=np.empty(max(len(x.entries), 1), dtype=np.int32),
         keys=np.empty(x.n + 1, dtype=np.int32),
         slots=np.empty(x.n + 1, dtype=np.int64),
@@ -114,7 +117,7 @@ def new_work(x: CompactArrays, padded: int) -> Work:
         scores=np.empty(most, dtype=np.float32),
         codes=np.empty(len(x.mean), dtype=np.int16),
         row=np.empty(len(x.mean), dtype=np.float32),
-        counts=np.zeros(7, dtype=np.int64),
+        counts=np.zeros(8, dtype=np.int64),
     )
 
 
@@ -205,7 +208,7 @@ def _keep(
     distances: np.ndarray, ids: np.ndarray, window: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
     """Offers a scored vertex to the answer, and where there are stored vectors to those that they decide among."""
-    if search.filtered and not _passes(search.filter, slot):
+    if search.filtered and not passes(search.filter, slot):
         return
     w.counts[HEAP] = push(distances, ids, w.counts[HEAP], value, x.ids[slot])
     if x.refined:
@@ -215,12 +218,16 @@ def _keep(
 @jit_part
 def _set_limit(search: Search, w: Work, distances: np.ndarray) -> None:
     least = w.limits[LEAST]
-    w.limits[LIMIT] = least + (threshold(distances, w.counts[HEAP]) - least) * search.effort
+    farthest = threshold(distances, w.counts[HEAP]) - least
+    if farthest != w.limits[KNOWN]:
+        w.limits[KNOWN] = farthest
+        w.limits[EFFORT], w.counts[MOST] = allowed(search.pace, search.effort, search.most, farthest)
+    w.limits[LIMIT] = least + farthest * w.limits[EFFORT]
 
 
 @jit_part
 def _put(w: Work, value: Float, slot: Int) -> None:
-    w.keys[w.counts[POOL]], w.slots[w.counts[POOL]] = _key(value), slot
+    w.keys[w.counts[POOL]], w.slots[w.counts[POOL]] = key_of(value), slot
     w.counts[POOL] += 1
     w.counts[ENTERED] += 1
 
@@ -233,11 +240,11 @@ def _start(
     """Puts the nearest of the entry vertices that were not scored into the pool, those below the limit; whether any."""
     done, stamp = 0, np.uint8(w.counts[STAMP])
     while done < count and len(x.entries) > 0:
-        at = _first_least(w.starts, len(w.starts))
-        value = _distance(w.starts[at])
+        at = first_least(w.starts, len(w.starts))
+        value = distance_of(w.starts[at])
         if not value < w.limits[LIMIT]:
             break
-        w.starts[at] = _key(INFINITY)
+        w.starts[at] = key_of(INFINITY)
         slot = np.int64(x.entries[at])
         if w.seen[slot] != stamp:
             w.seen[slot] = stamp
@@ -257,8 +264,8 @@ def _fetch_next(
     while w.counts[POOL] == 0:
         if not idle or not _start(x, search, MORE_STARTS, w, distances, ids, window, held):
             return NONE
-    at = _first_least(w.keys, w.counts[POOL])
-    if not _distance(w.keys[at]) < w.limits[LIMIT]:
+    at = first_least(w.keys, w.counts[POOL])
+    if not distance_of(w.keys[at]) < w.limits[LIMIT]:
         return NONE
     slot = w.slots[at]
     w.counts[POOL] -= 1
@@ -283,15 +290,16 @@ def _gather(x: CompactArrays, slot: Int, w: Work) -> Int:
 
 @jit
 def _enter(
-    x: CompactArrays, search: Search, n: Int, left: Int, w: Work,
+    x: CompactArrays, search: Search, n: Int, visits: Int, w: Work,
     distances: np.ndarray, ids: np.ndarray, window: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
-    """Scores what was gathered and puts what is near enough into the pool; `left` visits are to come."""
+    """Scores what was gathered and puts what is near enough into the pool, after so many visits."""
     _score(x, w.gathered, n, w)
     for i in range(n):
         _keep(x, search, w.gathered[i], w.scores[i], w, distances, ids, window, held)
     _set_limit(search, w, distances)
-    size, at = _tidy(w.keys, w.slots, w.counts[POOL], w.limits[LIMIT], left, w.counts[TIDY_AT])
+    left = max(0, w.counts[MOST] - visits)
+    size, at = tidy(w.keys, w.slots, w.counts[POOL], w.limits[LIMIT], left, w.counts[TIDY_AT])
     w.counts[POOL], w.counts[TIDY_AT] = size, at
     for i in range(n):
         if w.scores[i] < w.limits[LIMIT]:
@@ -310,13 +318,13 @@ def _walk(
         w.counts[STAMP] = 0
     w.counts[STAMP] += 1
     w.counts[POOL], w.counts[TIDY_AT], visits = 0, TIDY, 0
-    w.limits[LIMIT] = INFINITY
+    w.limits[LIMIT], w.limits[KNOWN] = INFINITY, -INFINITY
     _score(x, x.entries, len(x.entries), w)
     for i in range(len(x.entries)):
-        w.starts[i] = _key(w.scores[i])
+        w.starts[i] = key_of(w.scores[i])
     _start(x, search, STARTS, w, distances, ids, window, held)
     pending = _fetch_next(x, search, True, w, distances, ids, window, held)
-    while pending != NONE and visits < search.most:
+    while pending != NONE and visits < w.counts[MOST]:
         if visits < len(visited):
             visited[visits] = pending
         visits += 1
@@ -324,7 +332,7 @@ def _walk(
         pending = NONE
         if n > 0:  # chosen before those are known, as the core does while their codes are on their way
             pending = _fetch_next(x, search, False, w, distances, ids, window, held)
-            _enter(x, search, n, search.most - visits, w, distances, ids, window, held)
+            _enter(x, search, n, visits, w, distances, ids, window, held)
         if pending == NONE:
             pending = _fetch_next(x, search, True, w, distances, ids, window, held)
     for i in range(visits, len(visited)):
@@ -339,7 +347,7 @@ def _scan_matches(
 ) -> None:  # fmt: skip
     """Scores every match of the filter."""
     for slot in range(x.n):
-        if _passes(search.filter, slot):
+        if passes(search.filter, slot):
             w.gathered[0] = slot
             _score(x, w.gathered, 1, w)
             _keep(x, search, slot, w.scores[0], w, distances, ids, window, held)

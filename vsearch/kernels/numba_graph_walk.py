@@ -1,4 +1,4 @@
-"""The graph walk (csrc/index/graph.cpp, candidate_pool.hpp): what it reads and writes, and its steps.
+"""The graph walk (csrc/index/graph.cpp): what it reads and writes, and its steps.
 
 The decisions are those of the compiled core in the same order: which entry vertices a walk begins with, which candidate
 is next, when the pool is tidied, that a vertex is chosen before its predecessor's neighbours are known. So both visit
@@ -15,20 +15,20 @@ from vsearch.kernels.numba_base import INNER_PRODUCT, L2, Bool, Float, Int, jit,
 from vsearch.kernels.numba_codec import OFFSET, SCALE, SUM, Coder, Query
 from vsearch.kernels.numba_codes import BLOCK, lane_byte, pair_table
 from vsearch.kernels.numba_distance import Rows, Scorer, dot, half_to_float, new_scorer, score, widen_row
+from vsearch.kernels.numba_pace import Pace, allowed
+from vsearch.kernels.numba_pool import TIDY, distance_of, first_least, grown, key_of, tidy
 from vsearch.kernels.numba_query import new_query, prepare_query, transform_query
 from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
 
 STARTS = 4  # entry vertices that a walk begins with
 LENGTHENED = np.float32(4)  # queries under ip, over the longest vector
-TIDY = 128  # candidates from which forgetting the far ones pays
 ROOM = 2048  # candidates that a pool has room for before it grows
 NONE = -1
-MOST_PACE = 8.0  # times the visits of other queries
 MATCH_SHARE = 3  # a match scored directly costs about a third of a visit
 
 ZERO, ONE, TWO, LOW_HALF = np.float32(0), np.float32(1), np.float32(2), np.uint32(0xFFFF)
-INFINITY, MAGNITUDE = np.float32(np.inf), np.int32(0x7FFFFFFF)
+INFINITY = np.float32(np.inf)
 
 
 class Blocks(NamedTuple):
@@ -64,14 +64,6 @@ class GraphArrays(NamedTuple):
     lifts: np.ndarray  # of stored vectors under ip, or empty
     scales: tuple[Float, Float]  # of what is stored of add and rescale
     reach2: Float
-
-
-class Pace(NamedTuple):
-    """How much more a query gets that is far from its neighbours (csrc/index/pace.hpp)."""
-
-    usual: Float
-    steepness: Float
-    slack: Float
 
 
 class Search(NamedTuple):
@@ -136,88 +128,6 @@ def matches_are_few(matches: int, k: int, most: int, n: int) -> bool:
     A walk that wants `most` visits meets a match in n / matches, and makes that many times more of them.
     """
     return matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * n
-
-
-# ------------------------------------------------------------------------------------------------------------- the pool
-
-
-@jit_part
-def _key(distance: Float) -> Int:
-    """The bits of a float as an integer of the same order: minima of integers are found 8 at a time, of floats not."""
-    bits = np.float32(distance).view(np.int32)
-    return np.int32(bits ^ (np.int32(bits >> np.int32(31)) & MAGNITUDE))
-
-
-@jit_part
-def _distance(key: Int) -> Float:
-    return np.int32(key ^ (np.int32(key >> np.int32(31)) & MAGNITUDE)).view(np.float32)
-
-
-@jit
-def _first_least(keys: np.ndarray, size: Int) -> Int:
-    """Where the first of the least of some keys is."""
-    least = keys[0]
-    for i in range(1, size):
-        least = min(least, keys[i])
-    at = 0
-    while keys[at] != least:
-        at += 1
-    return at
-
-
-@jit_part
-def _grown(values: np.ndarray, size: Int) -> np.ndarray:
-    """The same values with twice the room."""
-    out = np.empty(2 * len(values), dtype=values.dtype)
-    for i in range(size):
-        out[i] = values[i]
-    return out
-
-
-@jit_part
-def _nth(keys: np.ndarray, size: Int, n: Int) -> Int:
-    """The n-th least of some keys, from 0, by halving the range of integers."""
-    low, high = -(1 << 31), (1 << 31) - 1
-    while low < high:
-        middle, count = (low + high) >> 1, 0
-        for i in range(size):
-            count += 1 if keys[i] <= middle else 0
-        if count > n:
-            high = middle
-        else:
-            low = middle + 1
-    return np.int32(low)
-
-
-@jit_part
-def _keep_nearest(keys: np.ndarray, slots: np.ndarray, size: Int, count: Int) -> Int:
-    """Forgets all candidates but the nearest; of equal ones the first. How many are left."""
-    cut, ties, kept = _nth(keys, size, count), count, 0
-    for i in range(size):
-        ties -= 1 if keys[i] < cut else 0
-    for i in range(size):
-        if keys[i] > cut or (keys[i] == cut and ties == 0):
-            continue
-        ties -= 1 if keys[i] == cut else 0
-        keys[kept], slots[kept] = keys[i], slots[i]
-        kept += 1
-    return kept
-
-
-@jit_part
-def _tidy(keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float, turns: Int, at: Int) -> tuple[Int, Int]:
-    """Forgets candidates that are not below `limit`, and those that cannot have their turn within `turns` more, once
-    there are `at` of them; (how many are left, how many there must be the next time).
-    """
-    if size < at:
-        return size, at
-    kept = 0
-    for i in range(size):
-        keys[kept], slots[kept] = keys[i], slots[i]
-        kept += 1 if _distance(keys[i]) < limit else 0
-    if kept > 4 * turns + TIDY:  # a vertex may be there several times
-        kept = _keep_nearest(keys, slots, kept, 2 * turns + TIDY // 2)
-    return kept, max(TIDY, 2 * kept)
 
 
 # ------------------------------------------------------------------------------------------------------------- blocks
@@ -294,7 +204,7 @@ def _enter_row(
         for v in range(BLOCK):
             slot = np.int64(words[end // 4 - BLOCK + v])
             if bounds[v] < below and seen[slot] != stamp:
-                keys[size], out[size] = _key(bounds[v] + base), slot
+                keys[size], out[size] = key_of(bounds[v] + base), slot
                 size += 1
     return size
 
@@ -303,17 +213,7 @@ def _enter_row(
 
 
 @jit_part
-def _allowed(search: Search, distance: Float) -> tuple[Float, Int]:
-    """Effort and visits of a query whose k-th best is at this distance."""
-    if not search.pace.steepness > ZERO:
-        return search.effort, search.most
-    far = np.float64(search.pace.steepness) * np.log(max(np.float64(distance), 1e-37) / search.pace.usual)
-    more = min(max(far, 0.0), np.log(MOST_PACE))
-    return search.effort + search.pace.slack * np.float32(more), int(search.most * np.exp(more))
-
-
-@jit_part
-def _passes(bitmap: np.ndarray, slot: Int) -> Bool:
+def passes(bitmap: np.ndarray, slot: Int) -> Bool:
     return bitmap[slot >> 3] >> (slot & 7) & 1 != 0
 
 
@@ -369,7 +269,7 @@ def _begin(x: GraphArrays, norm2: Float, w: Work, keys: np.ndarray, slots: np.nd
         codes, halves = blocks.codes[b], blocks.halves[b, 8 * layout.symbols :]
         _estimate(codes[: 16 * layout.symbols], halves, shifted, w.pairs, w.sums, s, x.scales, w.bounds)
         for v in range(BLOCK):
-            w.starts[b * BLOCK + v] = _key(w.bounds[v])
+            w.starts[b * BLOCK + v] = key_of(w.bounds[v])
     return _start(blocks.words, w.starts, STARTS, norm2, INFINITY, w.seen, stamp, keys, slots)
 
 
@@ -392,14 +292,14 @@ def _start(
     if len(starts) <= BLOCK:  # all of them began
         return size
     for _ in range(count):
-        at = _first_least(starts, len(starts))
-        estimated = _distance(starts[at]) + norm2
+        at = first_least(starts, len(starts))
+        estimated = distance_of(starts[at]) + norm2
         if not estimated < limit:
             break
-        starts[at] = _key(INFINITY)
+        starts[at] = key_of(INFINITY)
         slot = np.int64(entries[at // BLOCK, entries.shape[1] - BLOCK + at % BLOCK])
         if seen[slot] != stamp:
-            keys[size], slots[size] = _key(estimated), slot
+            keys[size], slots[size] = key_of(estimated), slot
             size += 1
     return size
 
@@ -410,9 +310,9 @@ def _fetch_next(
 ) -> tuple[Int, Int]:
     """Takes the nearest candidate that was not visited out of the pool; (its slot or NONE, the size of the pool)."""
     while size > 0:
-        at = _first_least(keys, size)
+        at = first_least(keys, size)
         slot = slots[at]
-        if not _distance(keys[at]) < limit:
+        if not distance_of(keys[at]) < limit:
             return NONE, size
         size -= 1
         keys[at], slots[at] = keys[size], slots[size]
@@ -472,17 +372,17 @@ def _walk(
         distance = w.scores[0]
         if lift != ZERO:
             distance -= lift * x.lifts[slot]
-        if not search.filtered or _passes(search.filter, slot):
+        if not search.filtered or passes(search.filter, slot):
             heap = push(distances, ids, heap, distance, x.ids[slot])
         base = shift + scale * distance
         farthest = shift + scale * threshold(distances, heap) - least
         if farthest != known:
             known = farthest
-            effort, most = _allowed(search, farthest)
+            effort, most = allowed(search.pace, search.effort, search.most, farthest)
         limit = least + farthest * effort
-        size, tidy_at = _tidy(keys, slots, size, limit, max(0, most - visits), tidy_at)
+        size, tidy_at = tidy(keys, slots, size, limit, max(0, most - visits), tidy_at)
         if size + BLOCK * x.layout.blocks > len(keys):
-            keys, slots = _grown(keys, size), _grown(slots, size)
+            keys, slots = grown(keys, size), grown(slots, size)
         before = size
         size = _enter_row(
             x.blocks.codes[slot], x.blocks.halves[slot], x.blocks.words[slot], x.layout, x.coder.shifted,
@@ -503,7 +403,7 @@ def _scan_matches(
     """Scores every match of the filter; entries of the heap."""
     heap = 0
     for slot in range(x.n):
-        if _passes(search.filter, slot):
+        if passes(search.filter, slot):
             w.waiting[0] = slot
             score(x.rows, w.waiting, 0, 1, x.metric, scorer, w.scores)
             heap = push(distances, ids, heap, w.scores[0], x.ids[slot])
