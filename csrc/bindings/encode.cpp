@@ -105,9 +105,10 @@ std::int32_t level_dot(const Array<std::uint8_t>& codes, const Array<std::int16_
     std::int64_t peak = 0, sum = 0;
     for (py::ssize_t i = 0; i < levels.size(); ++i) peak = std::max<std::int64_t>(peak, std::abs(std::int64_t{levels.data()[i]}));
     for (py::ssize_t j = 0; j < query.size(); ++j) sum += std::abs(std::int64_t{query.data()[j]});
+    require(peak <= 2047, "level_dot: levels must lie in -2047..2047");
     require(peak * sum <= std::numeric_limits<std::int32_t>::max(), "level_dot: the sum may not fit in 32 bits");
     const std::vector<std::uint8_t> bytes = level_bytes(levels.data(), rows_of(levels));
-    return kernels().level_dot(codes.data(), bytes.data(), bytes.size() / 2, query.data(), rows_of(codes));
+    return kernels().level_dot(codes.data(), bytes.data(), level_room(rows_of(levels)), query.data(), rows_of(codes));
 }
 
 }  // namespace

@@ -120,8 +120,9 @@ using LevelCodesKernel = void (*)(const float* x, std::size_t n, float factor, c
 using UnpackLevelsKernel = void (*)(const std::uint8_t* symbols, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes);
 
 // sum levels[codes[j]] * q[j], exact in int32 (the caller keeps max |levels| * sum |q| < 2^31); d a multiple of 16, every code below count.
-// Levels are int16 in two tables, `count` lower bytes and then as many upper ones; count is 16, 32, 64, 128 or 256. Without tables a
-// code is its level.
+// Levels are 12 bits, of level + 2048: `count` lower bytes, then the upper four bits, those of levels 32 t + i and 32 t + 16 + i in the lower
+// and the upper half of byte 16 t + i; count is 16, 32, 64, 128 or 256. From 32 on a byte follows, not 0 where levels[count - 1 - u] =
+// -levels[u] for all u and none of the upper half is negative. Without tables a code is its level.
 using LevelDotKernel = std::int32_t (*)(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d);
 
 // The 16 subset sums of each group of 4 values, shifted so that the smallest is 0: table[16 g + m] = sum of the x[4g+i] with bit i

@@ -161,14 +161,24 @@ float peak_of(const float* values, std::size_t n) {
 
 }  // namespace
 
-std::vector<std::uint8_t> level_bytes(const std::int16_t* levels, std::size_t count) {
+std::size_t level_room(std::size_t count) {
     std::size_t room = 16;
     while (room < count) room *= 2;
-    std::vector<std::uint8_t> bytes(2 * room);
+    return room;
+}
+
+std::vector<std::uint8_t> level_bytes(const std::int16_t* levels, std::size_t count) {
+    const std::size_t room = level_room(count);
+    std::vector<std::uint8_t> bytes(room + std::max<std::size_t>(room / 2, 16) + 1);
+    bool mirrored = count == room;
     for (std::size_t u = 0; u < count; ++u) {
-        bytes[u] = static_cast<std::uint8_t>(levels[u] & 255);
-        bytes[room + u] = static_cast<std::uint8_t>(static_cast<std::uint16_t>(levels[u]) >> 8);
+        const unsigned word = static_cast<unsigned>(levels[u] + 2048);
+        bytes[u] = static_cast<std::uint8_t>(word & 255);
+        std::uint8_t& upper = bytes[room + u / 32 * 16 + u % 16];
+        upper = static_cast<std::uint8_t>(upper | (word >> 8 & 15) << (u & 16 ? 4 : 0));
+        mirrored = mirrored && levels[count - 1 - u] == -levels[u] && (u < count / 2 || levels[u] >= 0);
     }
+    bytes.back() = mirrored ? 1 : 0;
     return bytes;
 }
 

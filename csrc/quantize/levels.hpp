@@ -37,7 +37,8 @@ struct Segment {
     std::vector<float> prefix_levels;  // 2^prefix: what a prefix stands for alone
 };
 
-// Integer levels as level_dot reads them: lower bytes and upper ones, each padded to 16 times a power of two.
+// Integer levels in -2048..2047 as level_dot reads them, padded to level_room(count): 16 times a power of two.
+std::size_t level_room(std::size_t count);
 std::vector<std::uint8_t> level_bytes(const std::int16_t* levels, std::size_t count);
 
 class LevelsCodec : public Codec {

@@ -147,7 +147,7 @@ float LevelsQuery::full_dot(const std::uint8_t* block_codes, std::size_t lane, c
         } else {
             kernel.unpack_levels(symbols, extra + part.extra, part.prefix, part.rest(), part.length / kUnit, codes_.data());
             const std::uint8_t* levels = part.dot_levels.empty() ? nullptr : part.dot_levels.data();
-            sum = kernel.level_dot(codes_.data(), levels, part.dot_levels.size() / 2, q, part.length);
+            sum = kernel.level_dot(codes_.data(), levels, level_room(part.levels.size()), q, part.length);
         }
         dot += scales_[p].scale * static_cast<float>(sum) + scales_[p].offset;
     }

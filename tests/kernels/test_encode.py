@@ -160,9 +160,14 @@ def test_codes_are_put_together_from_symbols_and_extra_bits(isa, rng, units, pre
 
 
 @pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("count", [2, 4, 8, 16, 32, 64, 128, 256])
-def test_level_dots_look_levels_up(isa, rng, dim, count):
+@pytest.mark.parametrize("count", [2, 4, 8, 16, 32, 64, 100, 128, 256])
+@pytest.mark.parametrize("form", ["any", "symmetric", "almost"])
+def test_level_dots_look_levels_up(isa, rng, dim, count, form):
     codes, levels = rng.integers(0, count, dim, dtype=np.uint8), rng.integers(-2047, 2048, count, dtype=np.int16)
+    if form != "any":
+        levels = np.sort(np.concatenate([-np.abs(levels[: count // 2]), np.abs(levels[: count // 2])]))
+    if form == "almost":
+        levels[0] += 1
     most = min(2**20 // dim, 16383)
     for query in (rng.integers(-most, most + 1, dim, dtype=np.int16), np.full(dim, most, np.int16)):
         assert agreed("level_dot", codes, levels, query) == levels[codes].astype(np.int64) @ query
@@ -175,4 +180,6 @@ def test_codes_beyond_the_levels_and_sums_beyond_32_bits_are_refused(isa):
     with pytest.raises(ValueError, match="out of range"):
         core.level_dot(codes, levels, query)
     with pytest.raises(ValueError, match="32 bits"):
-        core.level_dot(np.tile(codes - 4, 16), 2 * levels, np.tile(query, 16))
+        core.level_dot(np.tile(codes - 4, 16), levels, np.tile(query, 16))
+    with pytest.raises(ValueError, match=r"-2047\.\.2047"):
+        core.level_dot(codes - 4, levels + np.int16(1), query - query)

@@ -1,7 +1,11 @@
 // Kernels of level tables, AVX2. Same results as kernels/scalar/encode.hpp, bit for bit.
 //
 // Up to 16 levels are found by comparing with every threshold (compare and subtract, 16 values an instruction); more by halving.
-// Levels of codes are looked up 32 at a time by vpshufb, a byte of each at once (level_dot), and floats of bins are gathered.
+// Floats of bins are gathered.
+//
+// Codes come from planes of bits by turning 8 x 8 of them (unpack_levels), and their levels are looked up 32 at a time by vpshufb, a byte of
+// each at once (level_dot). Of many levels that is as many shuffles and blends as there are sixteens in both bytes, 62 for 256: so the upper
+// four bits of two sixteens share a byte, and of a mirrored table half is asked.
 #pragma once
 
 #include <immintrin.h>
@@ -9,6 +13,7 @@
 #include <cstring>
 
 #include "kernels/avx2/encode.hpp"
+#include "kernels/ops/here.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch::avx2 {
@@ -95,10 +100,9 @@ void level_codes(const float* x, std::size_t n, float factor, const float* thres
     }
 }
 
-// Bytes 0..15 of a lane: where the bits of the 16 dims of its unit are, the two bytes of a word.
-inline __m256i word_bytes() {
-    return _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-}
+inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+
+inline __m256i two_lanes(__m128i lower, __m128i upper) { return _mm256_inserti128_si256(_mm256_castsi128_si256(lower), upper, 1); }
 
 inline int load4(const std::uint8_t* bytes) {
     int word;
@@ -106,137 +110,201 @@ inline int load4(const std::uint8_t* bytes) {
     return word;
 }
 
-// The leading bits of two units: of 16 bytes of symbols, 8 or 4; of one unit in the lower lane, of half as many.
-template <int kPrefix>
-inline __m256i leading(__m128i symbols) {
-    if constexpr (kPrefix == 4) {
-        const __m256i pairs = _mm256_cvtepu8_epi16(symbols);
-        return _mm256_and_si256(_mm256_or_si256(pairs, _mm256_slli_epi16(pairs, 4)), _mm256_set1_epi8(15));
-    } else if constexpr (kPrefix == 2) {
-        const __m256i fours = _mm256_cvtepu8_epi32(symbols), apart = _mm256_or_si256(fours, _mm256_slli_epi32(fours, 12));
-        return _mm256_and_si256(_mm256_or_si256(apart, _mm256_slli_epi32(apart, 6)), _mm256_set1_epi8(3));
-    } else {
-        return _mm256_and_si256(spread_bits(_mm256_broadcastd_epi32(symbols)), _mm256_set1_epi8(1));
-    }
+// The leading two bits of two units.
+inline __m256i leading_pairs(const std::uint8_t* symbols) {
+    const __m256i fours = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(symbols)));
+    const __m256i apart = _mm256_or_si256(fours, _mm256_slli_epi32(fours, 12));
+    return _mm256_and_si256(_mm256_or_si256(apart, _mm256_slli_epi32(apart, 6)), _mm256_set1_epi8(3));
 }
 
-template <int kPrefix>
-inline __m128i symbols_of_two(const std::uint8_t* symbols) {
-    if constexpr (kPrefix == 4) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(symbols));
-    if constexpr (kPrefix == 2) return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(symbols));
-    return _mm_cvtsi32_si128(load4(symbols));
-}
-
-template <int kPrefix>
-inline __m128i symbols_of_one(const std::uint8_t* symbols) {
-    if constexpr (kPrefix == 4) return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(symbols));
-    if constexpr (kPrefix == 2) return _mm_cvtsi32_si128(load4(symbols));
-    return _mm_cvtsi32_si128(symbols[0] | symbols[1] << 8);
-}
-
-// Extra words of a unit from byte 0 on, without a byte beyond the last unit's.
-class Words {
-public:
-    Words(const std::uint8_t* extra, std::size_t unit_bytes, std::size_t units) : extra_(extra), unit_bytes_(unit_bytes) {
-        if (unit_bytes * units >= 16) {
-            last_ = extra + unit_bytes * units - 16;
-            return;
-        }
-        for (std::size_t i = 0; i < unit_bytes * units; ++i) few_[i] = extra[i];
-        extra_ = few_;
-        last_ = few_ + 16;
-    }
-    Words(const Words&) = delete;
-    Words& operator=(const Words&) = delete;
-
-    __m128i at(std::size_t unit) const {
-        const std::uint8_t *wanted = extra_ + unit * unit_bytes_, *from = wanted < last_ ? wanted : last_;
-        const __m128i steps = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        const __m128i skip = _mm_set1_epi8(static_cast<char>(wanted - from));
-        return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), _mm_add_epi8(steps, skip));
-    }
-    __m256i two(std::size_t unit) const { return _mm256_inserti128_si256(_mm256_castsi128_si256(at(unit)), at(unit + 1), 1); }
-
-private:
-    const std::uint8_t *extra_, *last_;
-    std::size_t unit_bytes_;
-    std::uint8_t few_[32] = {};
+// Which byte each of 32 is, or -128 for none.
+struct Order {
+    alignas(32) std::int8_t byte[32];
 };
 
-inline __m256i append_bits(__m256i u, __m256i words, int rest) {
-    const __m256i select = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
-    for (int b = rest; b-- > 0;) {
-        const __m256i bytes = _mm256_shuffle_epi8(words, _mm256_add_epi8(word_bytes(), _mm256_set1_epi8(static_cast<char>(2 * b))));
-        u = _mm256_sub_epi8(_mm256_add_epi8(u, u), _mm256_cmpeq_epi8(_mm256_and_si256(bytes, select), select));
+// The rows of bits that a transposition turns: `depth` bytes for 8 dims, a unit's two halves side by side. Four deep, units 0, 1 and 2, 3
+// are in the lanes of a register; eight deep, units 0 and 1. Row b of half h of a unit is byte 2 * (rows * unit + b) + h of what is loaded: to
+// each lane all of it, or where it is longer than 16 bytes, to the second lane the last of it.
+constexpr Order order_of_rows(int rows, int depth) {
+    Order order = {};
+    const int lane_units = 8 / depth, bytes = 4 * lane_units * rows, skipped = bytes > 16 ? bytes - 16 : 0;
+    for (int i = 0; i < 32; ++i) {
+        const int unit = lane_units * (i / 16) + i % 16 / (2 * depth), row = i % depth, half = i / depth % 2;
+        const int byte = 2 * (rows * unit + row) + half - (i < 16 ? 0 : skipped);
+        order.byte[i] = static_cast<std::int8_t>(row < rows ? byte : -128);
+    }
+    return order;
+}
+
+// Signs, a row of their own above `rows`.
+constexpr Order order_of_signs(int rows, int depth) {
+    Order order = {};
+    for (int i = 0; i < 32; ++i) {
+        const int unit = 8 / depth * (i / 16) + i % 16 / (2 * depth);
+        order.byte[i] = static_cast<std::int8_t>(i % depth == rows ? 2 * unit + i / depth % 2 : -128);
+    }
+    return order;
+}
+
+// Exchanges the bits of `mask` with those kApart above.
+template <int kApart>
+inline __m256i exchange(__m256i x, long long mask) {
+    const __m256i differ = _mm256_and_si256(_mm256_xor_si256(x, _mm256_srli_epi64(x, kApart)), _mm256_set1_epi64x(mask));
+    return _mm256_xor_si256(x, _mm256_xor_si256(differ, _mm256_slli_epi64(differ, kApart)));
+}
+
+// Each 4 x 4 bits turned: bit j of byte i and bit i of byte j.
+inline __m256i turn4(__m256i x) { return exchange<14>(exchange<7>(x, 0x00aa00aa00aa00aa), 0x0000cccc0000cccc); }
+
+// Codes of two units each.
+struct Units {
+    __m256i first, second;
+};
+
+// Extra bits in their rows, and signs above them where they are the prefix.
+template <int kPrefix, int kRest, int kDepth>
+inline __m256i rows_of(const std::uint8_t* symbols, const std::uint8_t* extra) {
+    constexpr int kBytes = 32 / kDepth * kRest;
+    __m256i x = _mm256_setzero_si256();
+    if constexpr (kRest > 0) {
+        static constexpr Order kRows = order_of_rows(kRest, kDepth);
+        if constexpr (kBytes < 16) {
+            x = broadcast8(extra);
+        } else {
+            x = two_lanes(load128(extra), load128(extra + kBytes - 16));
+        }
+        x = _mm256_shuffle_epi8(x, load256(kRows.byte));
+    }
+    if constexpr (kPrefix == 1) {
+        static constexpr Order kSigns = order_of_signs(kRest, kDepth);
+        const __m256i signs = kDepth == 4 ? broadcast8(symbols) : _mm256_set1_epi32(load4(symbols));
+        x = _mm256_or_si256(x, _mm256_shuffle_epi8(signs, load256(kSigns.byte)));
+    }
+    return x;
+}
+
+// Four units.
+template <int kPrefix, int kRest>
+inline Units unpack_four(const std::uint8_t* symbols, const std::uint8_t* extra) {
+    Units u;
+    if constexpr (kRest + (kPrefix == 1) > 4) {
+        const auto turned = [](__m256i x) { return exchange<28>(turn4(x), 0x00000000f0f0f0f0); };
+        u = {turned(rows_of<kPrefix, kRest, 8>(symbols, extra)), turned(rows_of<kPrefix, kRest, 8>(symbols + 4 * kPrefix, extra + 4 * kRest))};
+    } else {
+        const __m256i nibble = _mm256_set1_epi8(15), x = turn4(rows_of<kPrefix, kRest, 4>(symbols, extra));
+        const __m256i low = _mm256_and_si256(x, nibble), high = _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble);
+        __m256i even = _mm256_unpacklo_epi32(low, high), odd = _mm256_unpackhi_epi32(low, high);  // units 0 and 2, 1 and 3
+        if constexpr (kPrefix == 4) {
+            const __m256i s = load256(symbols), above = _mm256_set1_epi8(static_cast<char>(15 << kRest));
+            const __m256i first = _mm256_and_si256(_mm256_slli_epi16(s, kRest), above), second = _mm256_and_si256(_mm256_srli_epi16(s, 4 - kRest), above);
+            even = _mm256_or_si256(even, _mm256_unpacklo_epi8(first, second));
+            odd = _mm256_or_si256(odd, _mm256_unpackhi_epi8(first, second));
+        }
+        u = {_mm256_permute2x128_si256(even, odd, 0x20), _mm256_permute2x128_si256(even, odd, 0x31)};
+    }
+    if constexpr (kPrefix == 2) {
+        u.first = _mm256_or_si256(u.first, _mm256_slli_epi16(leading_pairs(symbols), kRest));
+        u.second = _mm256_or_si256(u.second, _mm256_slli_epi16(leading_pairs(symbols + 8), kRest));
     }
     return u;
 }
 
+template <int kPrefix, int kRest>
+void unpack_of(const std::uint8_t* symbols, const std::uint8_t* extra, std::size_t units, std::uint8_t* codes) {
+    const auto store = [](std::uint8_t* to, const Units& u) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), u.first);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32), u.second);
+    };
+    for (; units >= 4; units -= 4, symbols += 8 * kPrefix, extra += 8 * kRest, codes += 64) store(codes, unpack_four<kPrefix, kRest>(symbols, extra));
+    if (units == 0) return;
+    std::uint8_t last_symbols[32] = {}, last_extra[64] = {}, last[64];
+    std::memcpy(last_symbols, symbols, 2 * kPrefix * units);
+    if constexpr (kRest > 0) std::memcpy(last_extra, extra, 2 * kRest * units);
+    store(last, unpack_four<kPrefix, kRest>(last_symbols, last_extra));
+    std::memcpy(codes, last, 16 * units);
+}
+
 template <int kPrefix>
-void unpack_of(const std::uint8_t* symbols, const std::uint8_t* extra, int rest, std::size_t units, std::uint8_t* codes) {
-    const std::size_t unit_bytes = 2 * static_cast<std::size_t>(rest);
-    const Words words(extra, unit_bytes, units);
-    std::size_t unit = 0;
-    for (; unit + 2 <= units; unit += 2, symbols += 4 * kPrefix) {
-        __m256i u = leading<kPrefix>(symbols_of_two<kPrefix>(symbols));
-        if (rest > 0) u = append_bits(u, words.two(unit), rest);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 16 * unit), u);
+void unpack_with(int rest, const std::uint8_t* symbols, const std::uint8_t* extra, std::size_t units, std::uint8_t* codes) {
+    if (rest == 0) return unpack_of<kPrefix, 0>(symbols, extra, units, codes);
+    if (rest == 1) return unpack_of<kPrefix, 1>(symbols, extra, units, codes);
+    if (rest == 2) return unpack_of<kPrefix, 2>(symbols, extra, units, codes);
+    if (rest == 3) return unpack_of<kPrefix, 3>(symbols, extra, units, codes);
+    if (rest == 4) return unpack_of<kPrefix, 4>(symbols, extra, units, codes);
+    if constexpr (kPrefix < 4) {
+        if (rest == 5) return unpack_of<kPrefix, 5>(symbols, extra, units, codes);
+        if (rest == 6) return unpack_of<kPrefix, 6>(symbols, extra, units, codes);
     }
-    if (unit == units) return;
-    const __m256i u = append_bits(leading<kPrefix>(symbols_of_one<kPrefix>(symbols)), _mm256_castsi128_si256(words.at(unit)), rest);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * unit), _mm256_castsi256_si128(u));
+    if constexpr (kPrefix == 1) unpack_of<kPrefix, 7>(symbols, extra, units, codes);
 }
 
 void unpack_levels(const std::uint8_t* symbols, const std::uint8_t* extra, int prefix, int rest, std::size_t units, std::uint8_t* codes) {
-    if (prefix == 1) return unpack_of<1>(symbols, extra, rest, units, codes);
-    if (prefix == 2) return unpack_of<2>(symbols, extra, rest, units, codes);
-    unpack_of<4>(symbols, extra, rest, units, codes);
+    if (prefix == 1) return unpack_with<1>(rest, symbols, extra, units, codes);
+    if (prefix == 2) return unpack_with<2>(rest, symbols, extra, units, codes);
+    unpack_with<4>(rest, symbols, extra, units, codes);
 }
 
-// A table of 16 * kTables bytes: all sixteens are asked by the low four bits of a code, and bits 4, 5, .. choose between pairs (as the
-// sign of a blend's mask).
+// A table of 16 * kTables bytes: all sixteens are asked by `low`, and the masks of `upper`, of which a blend reads the signs, choose between
+// neighbours, pairs of neighbours and so on. Half after half, so that few of the found wait in registers.
 template <std::size_t kTables>
 inline __m256i look_up_bytes(const std::uint8_t* table, __m256i low, const __m256i* upper) {
-    __m256i found[kTables];
-    VSEARCH_UNROLL
-    for (std::size_t t = 0; t < kTables; ++t) {
-        const __m128i sixteen = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * t));
-        found[t] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(sixteen), low);
+    if constexpr (kTables == 1) {
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), low);
+    } else {
+        constexpr std::size_t kBit = kTables == 2 ? 0 : kTables == 4 ? 1 : kTables == 8 ? 2 : 3;
+        const __m256i first = look_up_bytes<kTables / 2>(table, low, upper), second = look_up_bytes<kTables / 2>(table + 8 * kTables, low, upper);
+        return _mm256_blendv_epi8(first, second, upper[kBit]);
     }
-    VSEARCH_UNROLL
-    for (std::size_t pairs = kTables / 2, bit = 0; pairs > 0; pairs /= 2, ++bit) {
-        VSEARCH_UNROLL
-        for (std::size_t t = 0; t < pairs; ++t) found[t] = _mm256_blendv_epi8(found[2 * t], found[2 * t + 1], upper[bit]);
-    }
-    return found[0];
 }
 
-// Both bytes of 32 levels.
-struct LevelBytes {
-    __m256i low, high;
+// 32 levels as unpacking the bytes of a register orders them: of dims 0..7 and 16..23, of 8..15 and 24..31.
+struct Levels {
+    __m256i first, second;
 };
 
-template <std::size_t kTables>
-inline LevelBytes look_up_levels(__m256i codes, const std::uint8_t* levels) {
-    const __m256i u = _mm256_permute4x64_epi64(codes, 0xd8);  // so that unpacking puts the dims in order
-    const __m256i upper[4] = {_mm256_slli_epi16(u, 3), _mm256_slli_epi16(u, 2), _mm256_slli_epi16(u, 1), u};
-    const __m256i index = kTables > 1 ? _mm256_and_si256(u, _mm256_set1_epi8(15)) : u;
-    return {look_up_bytes<kTables>(levels, index, upper), look_up_bytes<kTables>(levels + 16 * kTables, index, upper)};
+// kMirrored: the lower half of the table is the upper one from its end, negated, and is not looked at. A code of it asks by all its bits turned.
+template <std::size_t kTables, bool kMirrored>
+inline Levels look_up_levels(__m256i codes, const std::uint8_t* levels) {
+    constexpr std::size_t kAsked = kMirrored ? kTables / 2 : kTables;
+    const std::uint8_t *lower = levels + 16 * (kTables - kAsked), *packed = levels + 16 * kTables + 8 * (kTables - kAsked);
+    __m256i u = codes, turned = u;
+    if constexpr (kMirrored) {
+        constexpr int kAbove = kTables == 16 ? 0 : 1;  // bits of a byte above those of a code
+        turned = _mm256_cmpgt_epi8(_mm256_slli_epi16(u, kAbove), _mm256_set1_epi8(-1));
+        u = _mm256_xor_si256(u, turned);
+    }
+    const __m256i twice = _mm256_add_epi8(u, u), four = _mm256_add_epi8(twice, twice);  // shifts would wait for the ports of shuffles
+    const __m256i upper[4] = {_mm256_add_epi8(four, four), four, twice, u};
+    const __m256i low = kTables > 1 ? _mm256_and_si256(u, _mm256_set1_epi8(15)) : u;
+    __m256i high;
+    if constexpr (kTables == 1) {
+        high = look_up_bytes<1>(packed, low, upper);
+    } else {
+        high = look_up_bytes<kAsked / 2>(packed, low, upper + 1);
+        high = _mm256_blendv_epi8(high, _mm256_srli_epi16(high, 4), upper[0]);
+    }
+    high = _mm256_and_si256(high, _mm256_set1_epi8(kMirrored ? 7 : 15));
+    if constexpr (!kMirrored) high = _mm256_sub_epi8(high, _mm256_set1_epi8(8));
+    const __m256i bytes = look_up_bytes<kAsked>(lower, low, upper);
+    const Levels found = {_mm256_unpacklo_epi8(bytes, high), _mm256_unpackhi_epi8(bytes, high)};
+    if constexpr (!kMirrored) return found;
+    const __m256i one = _mm256_set1_epi8(1);  // below a sign, so that no word of signs is 0
+    return {_mm256_sign_epi16(found.first, _mm256_unpacklo_epi8(one, turned)), _mm256_sign_epi16(found.second, _mm256_unpackhi_epi8(one, turned))};
 }
 
-template <std::size_t kTables>
+template <std::size_t kTables, bool kMirrored>
 std::int32_t dot_of_tables(const std::uint8_t* codes, const std::uint8_t* levels, const std::int16_t* q, std::size_t d) {
     __m256i first = _mm256_setzero_si256(), second = first;
-    std::size_t j = 0;
-    for (; j + 32 <= d; j += 32) {
-        const LevelBytes b = look_up_levels<kTables>(load256(codes + j), levels);
-        first = _mm256_add_epi32(first, _mm256_madd_epi16(_mm256_unpacklo_epi8(b.low, b.high), load256(q + j)));
-        second = _mm256_add_epi32(second, _mm256_madd_epi16(_mm256_unpackhi_epi8(b.low, b.high), load256(q + j + 16)));
+    for (; d >= 32; d -= 32, codes += 32, q += 32) {
+        const Levels y = look_up_levels<kTables, kMirrored>(load256(codes), kernel_ops::loaded_here(levels));
+        first = _mm256_add_epi32(first, _mm256_madd_epi16(y.first, two_lanes(load128(q), load128(q + 16))));
+        second = _mm256_add_epi32(second, _mm256_madd_epi16(y.second, two_lanes(load128(q + 8), load128(q + 24))));
     }
-    if (j < d) {
-        const __m128i last = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + j));
-        const LevelBytes b = look_up_levels<kTables>(_mm256_inserti128_si256(_mm256_setzero_si256(), last, 0), levels);
-        first = _mm256_add_epi32(first, _mm256_madd_epi16(_mm256_unpacklo_epi8(b.low, b.high), load256(q + j)));
+    if (d > 0) {
+        const __m128i none = _mm_setzero_si128();
+        const Levels y = look_up_levels<kTables, kMirrored>(two_lanes(load128(codes), none), levels);
+        first = _mm256_add_epi32(first, _mm256_madd_epi16(y.first, two_lanes(load128(q), none)));
+        second = _mm256_add_epi32(second, _mm256_madd_epi16(y.second, two_lanes(load128(q + 8), none)));
     }
     return sum_epi32(_mm256_add_epi32(first, second));
 }
@@ -244,7 +312,7 @@ std::int32_t dot_of_tables(const std::uint8_t* codes, const std::uint8_t* levels
 std::int32_t dot_of_codes(const std::uint8_t* codes, const std::int16_t* q, std::size_t d) {
     __m256i first = _mm256_setzero_si256(), second = first;
     const auto part = [&](std::size_t j) {
-        return _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + j))), load256(q + j));
+        return _mm256_madd_epi16(_mm256_cvtepu8_epi16(load128(codes + j)), load256(q + j));
     };
     std::size_t j = 0;
     for (; j + 32 <= d; j += 32) {
@@ -257,11 +325,12 @@ std::int32_t dot_of_codes(const std::uint8_t* codes, const std::int16_t* q, std:
 
 std::int32_t level_dot(const std::uint8_t* codes, const std::uint8_t* levels, std::size_t count, const std::int16_t* q, std::size_t d) {
     if (levels == nullptr) return dot_of_codes(codes, q, d);
-    if (count == 16) return dot_of_tables<1>(codes, levels, q, d);
-    if (count == 32) return dot_of_tables<2>(codes, levels, q, d);
-    if (count == 64) return dot_of_tables<4>(codes, levels, q, d);
-    if (count == 128) return dot_of_tables<8>(codes, levels, q, d);
-    return dot_of_tables<16>(codes, levels, q, d);
+    if (count == 16) return dot_of_tables<1, false>(codes, levels, q, d);
+    if (count == 32) return dot_of_tables<2, false>(codes, levels, q, d);
+    if (count == 64) return dot_of_tables<4, false>(codes, levels, q, d);
+    const bool mirrored = levels[count + count / 2] != 0;
+    if (count == 128) return mirrored ? dot_of_tables<8, true>(codes, levels, q, d) : dot_of_tables<8, false>(codes, levels, q, d);
+    return mirrored ? dot_of_tables<16, true>(codes, levels, q, d) : dot_of_tables<16, false>(codes, levels, q, d);
 }
 
 }  // namespace

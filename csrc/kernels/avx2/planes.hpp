@@ -131,32 +131,46 @@ struct InFours {
 
 constexpr PlanesKernel dot_planes = kernel_ops::dot_planes<InFours>;
 
-// The symbols of sixteen rows of a block as eight bytes. A load of two rows has their bytes of the lane in the same place of both
-// halves; that of the next two begins a word earlier, so that a blend puts its word beside the last.
-inline __m128i sixteen_symbols(const std::uint8_t* row, __m128i shift) {
-    __m256i words = load256(row);
-    words = _mm256_blend_epi16(words, load256(row + 30), 0x02);
-    words = _mm256_blend_epi16(words, load256(row + 60), 0x04);
-    words = _mm256_blend_epi16(words, load256(row + 90), 0x08);
-    words = _mm256_blend_epi16(words, load256(row + 120), 0x10);
-    words = _mm256_blend_epi16(words, load256(row + 150), 0x20);
-    words = _mm256_blend_epi16(words, load256(row + 180), 0x40);
-    words = _mm256_blend_epi16(words, load256(row + 210), 0x80);
-    words = _mm256_and_si256(_mm256_srl_epi16(words, shift), _mm256_set1_epi16(15));
-    const __m128i bytes = _mm_or_si128(_mm256_castsi256_si128(words), _mm_slli_epi16(_mm256_extracti128_si256(words, 1), 4));
-    return _mm_packus_epi16(bytes, bytes);
+// The symbols of 4 * kPairs rows of a block as 2 * kPairs bytes. Two loads of two rows each have four bytes of the lane, which unpacking puts
+// beside each other as a word of either half; `word` says which, and blends put the words in order. Loads are aligned as the block is: to have
+// the words in place by loading from elsewhere would cost as many loads more as lie across two lines.
+template <bool kUpper, int kPairs>
+inline __m128i symbols_of_rows(const std::uint8_t* rows, __m256i word, __m128i shift) {
+    const auto pair = [&](std::size_t k) {
+        const __m256i first = load256(rows + 64 * k), second = load256(rows + 64 * k + 32);
+        return _mm256_shuffle_epi8(kUpper ? _mm256_unpackhi_epi8(first, second) : _mm256_unpacklo_epi8(first, second), word);
+    };
+    __m256i words = pair(0);
+    words = _mm256_blend_epi16(words, pair(1), 0x02);
+    words = _mm256_blend_epi16(words, pair(2), 0x04);
+    words = _mm256_blend_epi16(words, pair(3), 0x08);
+    if constexpr (kPairs == 8) {
+        words = _mm256_blend_epi16(words, pair(4), 0x10);
+        words = _mm256_blend_epi16(words, pair(5), 0x20);
+        words = _mm256_blend_epi16(words, pair(6), 0x40);
+        words = _mm256_blend_epi16(words, pair(7), 0x80);
+    }
+    words = _mm256_and_si256(_mm256_srl_epi16(words, shift), _mm256_set1_epi8(15));
+    return _mm_or_si128(_mm256_castsi256_si128(words), _mm_slli_epi16(_mm256_extracti128_si256(words, 1), 4));
+}
+
+template <bool kUpper>
+void symbols_at(std::size_t byte, int nibble, const std::uint8_t* rows, std::size_t groups, std::uint8_t* symbols) {
+    const __m256i word = _mm256_set1_epi16(static_cast<short>(0x100 + 0x202 * (byte & 7)));
+    const __m128i shift = _mm_cvtsi32_si128(nibble);
+    for (; groups >= 32; groups -= 32, rows += 512, symbols += 16)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols), symbols_of_rows<kUpper, 8>(rows, word, shift));
+    for (; groups >= 16; groups -= 16, rows += 256, symbols += 8)
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols), symbols_of_rows<kUpper, 4>(rows, word, shift));
+    for (std::size_t g = 0; g < groups; g += 2)
+        symbols[g / 2] = static_cast<std::uint8_t>((rows[16 * g + byte] >> nibble & 15u) | (rows[16 * g + 16 + byte] >> nibble & 15u) << 4);
 }
 
 void lane_symbols(const std::uint8_t* codes, std::size_t lane, std::size_t groups, std::uint8_t* symbols) {
-    const std::size_t low = lane & 15, odd = low < 8 ? 0 : 1;
-    const unsigned shift = 8 * static_cast<unsigned>(odd) + (lane < 16 ? 0 : 4);
-    const std::uint8_t* row = codes + 2 * (low & 7);
-    const __m128i down = _mm_cvtsi32_si128(static_cast<int>(shift));
-    for (; groups >= 32; groups -= 32, row += 512, symbols += 16)  // stored as they will be loaded: two stores cannot be forwarded to one load
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(symbols), _mm_unpacklo_epi64(sixteen_symbols(row, down), sixteen_symbols(row + 256, down)));
-    for (; groups >= 16; groups -= 16, row += 256, symbols += 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols), sixteen_symbols(row, down));
-    for (std::size_t g = 0; g < groups; g += 2)
-        symbols[g / 2] = static_cast<std::uint8_t>((row[16 * g + odd] >> (shift & 7) & 15u) | (row[16 * g + 16 + odd] >> (shift & 7) & 15u) << 4);
+    const std::size_t byte = 2 * (lane & 7) + (lane >> 3 & 1);
+    const int nibble = lane < 16 ? 0 : 4;
+    if (byte < 8) return symbols_at<false>(byte, nibble, codes, groups, symbols);
+    symbols_at<true>(byte, nibble, codes, groups, symbols);
 }
 
 // All bits of the words of 16 dims that are set there; `spread` says where their two bytes are.

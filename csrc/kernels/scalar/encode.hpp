@@ -130,7 +130,11 @@ std::int32_t level_dot(const std::uint8_t* codes, const std::uint8_t* levels, st
         for (std::size_t j = 0; j < d; ++j) sum += codes[j] * q[j];
         return sum;
     }
-    for (std::size_t j = 0; j < d; ++j) sum += static_cast<std::int16_t>(levels[codes[j]] | levels[count + codes[j]] << 8) * q[j];
+    for (std::size_t j = 0; j < d; ++j) {
+        const std::size_t u = codes[j];
+        const int upper = levels[count + u / 32 * 16 + u % 16] >> (u & 16 ? 4 : 0) & 15;
+        sum += ((levels[u] | upper << 8) - 2048) * q[j];
+    }
     return sum;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "check.hpp"
 #include "guarded.hpp"
@@ -151,6 +152,20 @@ TEST(encode_bins_are_scored_alike) {
     }
 }
 
+// A table for level_dot; a mirrored one is its upper half and that, negated, from its end.
+void fill_levels(Guarded<std::uint8_t>& bytes, std::size_t count, bool mirrored) {
+    fill(bytes, [] { return std::uint8_t{0}; });
+    std::vector<int> levels(count);
+    for (std::size_t u = count; u-- > 0;) {
+        levels[u] = mirrored && u < count / 2 ? -levels[count - 1 - u] : random_int(mirrored ? 0 : -2048, 2047);
+        const int word = levels[u] + 2048;
+        std::uint8_t& upper = bytes[count + u / 32 * 16 + u % 16];
+        bytes[u] = static_cast<std::uint8_t>(word & 255);
+        upper = static_cast<std::uint8_t>(upper | (word >> 8) << (u & 16 ? 4 : 0));
+    }
+    if (count > 16) bytes[count + count / 2] = mirrored;
+}
+
 TEST(encode_codes_are_unpacked_and_looked_up_alike) {
     for (const Candidate& candidate : candidates()) {
         for (const std::size_t units : {1, 2, 3, 7, 24}) {
@@ -165,13 +180,15 @@ TEST(encode_codes_are_unpacked_and_looked_up_alike) {
                     CHECK_AT(same_bits(codes.data(), expected.data(), units * 16), at(candidate.name, units, static_cast<std::size_t>(prefix * 10 + rest)));
 
                     const std::size_t count = std::max<std::size_t>(16, std::size_t{1} << (prefix + rest));
-                    Guarded<std::uint8_t> levels(2 * count);
                     Guarded<std::int16_t> query(units * 16);
-                    fill(levels, [] { return static_cast<std::uint8_t>(random_int(0, 255)); });
-                    fill(query, [] { return static_cast<std::int16_t>(random_int(-170, 170)); });
-                    CHECK_AT(candidate.table.level_dot(codes.data(), levels.data(), count, query.data(), units * 16) ==
-                                 reference().level_dot(codes.data(), levels.data(), count, query.data(), units * 16),
-                             at(candidate.name, units, count));
+                    fill(query, [] { return static_cast<std::int16_t>(random_int(-1300, 1300)); });
+                    for (const bool mirrored : {false, true}) {
+                        Guarded<std::uint8_t> levels(count == 16 ? 32 : count + count / 2 + 1);
+                        fill_levels(levels, count, mirrored);
+                        CHECK_AT(candidate.table.level_dot(codes.data(), levels.data(), count, query.data(), units * 16) ==
+                                     reference().level_dot(codes.data(), levels.data(), count, query.data(), units * 16),
+                                 at(candidate.name, units, count));
+                    }
                     CHECK_AT(candidate.table.level_dot(codes.data(), nullptr, 0, query.data(), units * 16) ==
                                  reference().level_dot(codes.data(), nullptr, 0, query.data(), units * 16),
                              at(candidate.name, units, count));
