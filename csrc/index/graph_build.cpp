@@ -5,6 +5,7 @@
 #include "base/half.hpp"
 #include "base/pool.hpp"
 #include "index/filter.hpp"
+#include "index/graph_offers.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
@@ -211,42 +212,33 @@ void GraphBuilder::patch(std::uint32_t slot, const Edge* list, std::size_t count
 
 void GraphBuilder::insert(std::size_t first, std::size_t count, const GraphQuery& search) {
     std::vector<Edge> lists(count * degree_);
-    std::vector<std::uint32_t> counts(count), kept(count);
+    std::vector<std::size_t> counts(count);
     parallel_for(count, threads_, [&](std::size_t i, std::size_t t) {
         Worker& w = *workers_[t];
         const auto slot = static_cast<std::uint32_t>(first + i);
         w.pruner.vectors().read(slot, w.vector.data());
         scan_.collect(w.vector.data(), search, *w.walk, w.candidates);
         std::size_t by_rule = 0;
-        counts[i] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, lists.data() + i * degree_, &by_rule));
-        kept[i] = static_cast<std::uint32_t>(by_rule);
+        counts[i] = w.pruner.select(slot, w.candidates, lists.data() + i * degree_, &by_rule, Rest::kNearest);
     });
-    struct Incoming {
-        std::uint32_t target;
-        Edge edge;
-    };
-    std::vector<Incoming> incoming;
+    Offers offers;
     for (std::size_t i = 0; i < count; ++i)
-        for (std::size_t j = 0; j < kept[i]; ++j) {
+        for (std::size_t j = 0; j < counts[i]; ++j) {
             const Edge& edge = lists[i * degree_ + j];
-            incoming.push_back({edge.slot, {edge.distance, static_cast<std::uint32_t>(first + i)}});
+            offers.add(edge.slot, {edge.distance, static_cast<std::uint32_t>(first + i)});
         }
-    std::sort(incoming.begin(), incoming.end(), [](const Incoming& a, const Incoming& b) { return a.target < b.target || (a.target == b.target && a.edge.slot < b.edge.slot); });
-    std::vector<std::size_t> starts;
-    for (std::size_t i = 0; i < incoming.size(); ++i)
-        if (i == 0 || incoming[i].target != incoming[i - 1].target) starts.push_back(i);
-    starts.push_back(incoming.size());
+    offers.group();
     parallel_for(count, threads_, [&](std::size_t i, std::size_t t) {
         const auto slot = static_cast<std::uint32_t>(first + i);
         std::uint8_t* row = rows_ + slot * scan_.layout().bytes;
         for (std::size_t j = 0; j < degree_; ++j) scan_.layout().set_neighbour(row, j, CandidatePool::kNone);  // nobody: every lane is coded
         patch(slot, lists.data() + i * degree_, counts[i], *workers_[t]);
     });
-    parallel_for(starts.size() - 1, threads_, [&](std::size_t group, std::size_t t) {
+    parallel_for(offers.groups(), threads_, [&](std::size_t group, std::size_t t) {
         Worker& w = *workers_[t];
-        const std::uint32_t target = incoming[starts[group]].target;
+        const std::uint32_t target = offers.target(group);
         read_list(target, w);
-        for (std::size_t i = starts[group]; i < starts[group + 1]; ++i) w.candidates.push_back(incoming[i].edge);
+        offers.each(group, [&](const Edge& edge) { w.candidates.push_back(edge); });
         w.list.resize(degree_);
         std::size_t by_rule = 0;
         const std::size_t size = w.pruner.select(target, w.candidates, w.list.data(), &by_rule);

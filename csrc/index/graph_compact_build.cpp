@@ -5,6 +5,7 @@
 
 #include "base/pool.hpp"
 #include "index/filter.hpp"
+#include "index/graph_offers.hpp"
 
 namespace vsearch {
 namespace {
@@ -50,11 +51,6 @@ std::unique_ptr<PairDistances> pairs_of(const GraphCompactScan& scan) {
     return std::make_unique<StoredPairs>(StoredVectors(arrays.store, scan.metric(), arrays.lifts, arrays.reach2));
 }
 
-struct Incoming {
-    std::uint32_t target;
-    Edge edge;
-};
-
 }  // namespace
 
 // --------------------------------------------------------------------------------------------------------------- builder
@@ -65,7 +61,7 @@ struct GraphCompactBuilder::Worker {
     std::vector<Edge> candidates, list;
     std::vector<std::uint32_t> slots;
     std::vector<float> distances;
-    std::size_t count = 0, kept = 0;  // of the list
+    std::size_t count = 0;  // of the list
 
     Worker(GraphCompactScan& scan, float alpha) : pruner(pairs_of(scan), scan.layout().degree, alpha), walk(scan.borrow()), list(scan.layout().degree) {}
 };
@@ -94,9 +90,10 @@ void GraphCompactBuilder::measure(std::uint32_t slot, Worker& w) const {
 }
 
 // The list of a vertex, from w.slots.
-void GraphCompactBuilder::choose(std::uint32_t slot, Worker& w) const {
+void GraphCompactBuilder::choose(std::uint32_t slot, Rest rest, Worker& w) const {
+    std::size_t by_rule = 0;
     measure(slot, w);
-    w.count = w.pruner.select(slot, w.candidates, w.list.data(), &w.kept);
+    w.count = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule, rest);
 }
 
 // The vertex itself where it has fewer neighbours: it is known by then to who follows it.
@@ -109,34 +106,29 @@ void GraphCompactBuilder::insert(std::size_t first, std::size_t count, const flo
     const CompactArrays& arrays = scan_.arrays();
     const CompactLayout& layout = scan_.layout();
     std::vector<Edge> lists(count * degree_);
-    std::vector<std::size_t> counts(count), kept(count);
+    std::vector<std::size_t> counts(count);
     parallel_for(count, threads_, [&](std::size_t i, std::size_t t) {
         Worker& w = *workers_[t];
         const auto slot = static_cast<std::uint32_t>(first + i);
         scan_.collect(vectors + i * scan_.dim(), arrays.lifts != nullptr ? arrays.lifts + slot : nullptr, search, *w.walk, w.slots);
-        choose(slot, w);
+        choose(slot, Rest::kNearest, w);
         std::copy(w.list.begin(), w.list.begin() + static_cast<std::ptrdiff_t>(w.count), lists.begin() + static_cast<std::ptrdiff_t>(i * degree_));
         counts[i] = w.count;
-        kept[i] = w.kept;
     });
-    std::vector<Incoming> incoming;
+    Offers offers;
     for (std::size_t i = 0; i < count; ++i) {
         const auto slot = static_cast<std::uint32_t>(first + i);
         write(slot, lists.data() + i * degree_, counts[i]);
-        for (std::size_t j = 0; j < kept[i]; ++j) incoming.push_back({lists[i * degree_ + j].slot, {lists[i * degree_ + j].distance, slot}});
+        for (std::size_t j = 0; j < counts[i]; ++j) offers.add(lists[i * degree_ + j].slot, {lists[i * degree_ + j].distance, slot});
     }
-    std::sort(incoming.begin(), incoming.end(), [](const Incoming& a, const Incoming& b) { return a.target < b.target || (a.target == b.target && a.edge.slot < b.edge.slot); });
-    std::vector<std::size_t> starts;
-    for (std::size_t i = 0; i < incoming.size(); ++i)
-        if (i == 0 || incoming[i].target != incoming[i - 1].target) starts.push_back(i);
-    starts.push_back(incoming.size());
-    parallel_for(starts.size() - 1, threads_, [&](std::size_t group, std::size_t t) {
+    offers.group();
+    parallel_for(offers.groups(), threads_, [&](std::size_t group, std::size_t t) {
         Worker& w = *workers_[t];
-        const std::uint32_t target = incoming[starts[group]].target;
+        const std::uint32_t target = offers.target(group);
         const std::uint32_t* neighbours = layout.neighbours(rows_ + target * layout.bytes);
         w.slots.assign(neighbours, neighbours + degree_);
-        for (std::size_t i = starts[group]; i < starts[group + 1]; ++i) w.slots.push_back(incoming[i].edge.slot);
-        choose(target, w);
+        offers.each(group, [&](const Edge& edge) { w.slots.push_back(edge.slot); });
+        choose(target, Rest::kSpread, w);
         write(target, w.list.data(), w.count);
     });
 }
@@ -160,7 +152,7 @@ void GraphCompactBuilder::forget(const std::uint8_t* dead) {
                 offer(neighbours[i]);
                 if (filter_bit(dead, neighbours[i])) std::for_each(neighbours_of(neighbours[i]), neighbours_of(neighbours[i]) + degree_, offer);
             }
-            choose(slot, w);
+            choose(slot, Rest::kSpread, w);
             write(slot, w.list.data(), w.count);
         }
     });

@@ -138,6 +138,15 @@ class Links(NamedTuple):
     kept: np.ndarray  # int64 (vertices,): by the rule
 
 
+def offers(links: Links, vertices: np.ndarray, n: int, degree: int) -> Incoming:
+    """New vertices, offered to all of their lists and not to those alone that the rule kept: what is near an old vertex
+    and came later reaches its list in no other way.
+    """
+    mask = links.slots != NONE
+    source = np.broadcast_to(vertices[:, None], mask.shape)[mask]
+    return Incoming(source, links.slots[mask], links.distances[mask], n, HUB * degree)
+
+
 class GraphBuilder:
     """Links the vertices of a bound graph, in the rows that it is bound to.
 
@@ -224,10 +233,10 @@ class GraphBuilder:
         if count == 0:
             return
         vertices = np.arange(first, first + count)
-        links = self._select(vertices, self._collect(first, count, k, effort, most))
+        links = self._select(vertices, self._collect(first, count, k, effort, most), spread=False)
         for at in range(0, count, AT_ONCE):
             self._patch(vertices[at : at + AT_ONCE], links.slots[at : at + AT_ONCE], fresh=True)
-        incoming = self._incoming(links, vertices)
+        incoming = offers(links, vertices, self._n, self._graph.degree)
         targets = np.flatnonzero(incoming.count)
         for at in range(0, len(targets), AT_ONCE):
             some = targets[at : at + AT_ONCE]

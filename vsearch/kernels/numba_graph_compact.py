@@ -26,7 +26,7 @@ from vsearch.kernels.numba_base import (
 )
 from vsearch.kernels.numba_distance import KINDS, NO_ROWS, ready_query, rows_view, widened
 from vsearch.kernels.numba_graph import NO_FILTER, NO_LIFTS, NO_VISITS
-from vsearch.kernels.numba_graph_build import AT_ONCE, HUB, NONE, Incoming, Links, _select, _spread, rename_neighbours
+from vsearch.kernels.numba_graph_build import AT_ONCE, NONE, Links, _select, _spread, offers, rename_neighbours
 from vsearch.kernels.numba_graph_compact_walk import (
     ENTERED,
     GROUP,
@@ -242,11 +242,9 @@ class GraphCompactBuilder:
         if len(vectors) == 0:
             return
         vertices = np.arange(first, first + len(vectors))
-        links = self._choose(vertices, self._collect(first, vectors, k, effort, most))
+        links = self._choose(vertices, self._collect(first, vectors, k, effort, most), spread=False)
         self._write(vertices, links.slots)
-        mask = np.arange(links.slots.shape[1]) < links.kept[:, None]
-        source = np.broadcast_to(vertices[:, None], mask.shape)[mask]
-        incoming = Incoming(source, links.slots[mask], links.distances[mask], self._n, HUB * self._graph.degree)
+        incoming = offers(links, vertices, self._n, self._graph.degree)
         targets = np.flatnonzero(incoming.count)
         for at in range(0, len(targets), AT_ONCE):
             some = targets[at : at + AT_ONCE]
@@ -295,7 +293,7 @@ class GraphCompactBuilder:
         over_ranges(count, self._threads, 1, piece)
         return np.hstack([visited, best])
 
-    def _choose(self, vertices: np.ndarray, candidates: np.ndarray) -> Links:
+    def _choose(self, vertices: np.ndarray, candidates: np.ndarray, spread: bool = True) -> Links:
         """Which of its candidates every vertex keeps: slots, or NONE."""
         m, degree, x = len(vertices), self._graph.degree, self._graph.arrays
         every = np.hstack([vertices[:, None], candidates])
@@ -308,7 +306,7 @@ class GraphCompactBuilder:
         def piece(first: int, last: int) -> None:
             part = slice(first, last)
             mine = np.ascontiguousarray(local[part, 0]), np.ascontiguousarray(local[part, 1:])
-            _select(rows, lifts, self._alpha2, True, *mine, out.slots[part], out.distances[part], out.kept[part])
+            _select(rows, lifts, self._alpha2, spread, *mine, out.slots[part], out.distances[part], out.kept[part])
 
         over_ranges(m, self._threads, 1, piece)
         return out._replace(slots=np.where(out.slots == NONE, NONE, used[out.slots]))
