@@ -104,15 +104,39 @@ inline __m128i load128(const void* p) { return _mm_loadu_si128(static_cast<const
 
 inline __m256i two_lanes(__m128i lower, __m128i upper) { return _mm256_inserti128_si256(_mm256_castsi128_si256(lower), upper, 1); }
 
-inline int load4(const std::uint8_t* bytes) {
-    int word;
+template <class Word>
+inline std::uint64_t load_word(const std::uint8_t* bytes) {
+    Word word;
     std::memcpy(&word, bytes, sizeof(word));
     return word;
 }
 
+// So many bytes, an even number up to 16, and zeros: by words that overlap, since words put together in memory would have to wait for it.
+template <int kBytes>
+inline __m128i load_few(const std::uint8_t* bytes) {
+    static_assert(kBytes > 0 && kBytes <= 16 && kBytes % 2 == 0, "even, at most a register");
+    if constexpr (kBytes == 16) return load128(bytes);
+    std::uint64_t first = 0, second = 0;
+    if constexpr (kBytes == 2) first = load_word<std::uint16_t>(bytes);
+    if constexpr (kBytes == 4) first = load_word<std::uint32_t>(bytes);
+    if constexpr (kBytes == 6) first = load_word<std::uint32_t>(bytes) | load_word<std::uint16_t>(bytes + 4) << 32;
+    if constexpr (kBytes >= 8) first = load_word<std::uint64_t>(bytes);
+    if constexpr (kBytes > 8) second = load_word<std::uint64_t>(bytes + kBytes - 8) >> (8 * (16 - kBytes));
+    return _mm_set_epi64x(static_cast<long long>(second), static_cast<long long>(first));
+}
+
+// Up to 32 bytes, `kSkipped` of them not in the second lane, where the first has all that it holds.
+template <int kBytes, int kSkipped>
+inline __m256i load_lanes(const std::uint8_t* bytes) {
+    const __m128i first = load_few<(kBytes < 16 ? kBytes : 16)>(bytes);
+    if constexpr (kSkipped == 0) return _mm256_broadcastsi128_si256(first);
+    if constexpr (kSkipped > 0 && kBytes > kSkipped) return two_lanes(first, load_few<kBytes - kSkipped>(bytes + kSkipped));
+    return two_lanes(first, _mm_setzero_si128());
+}
+
 // The leading two bits of two units.
-inline __m256i leading_pairs(const std::uint8_t* symbols) {
-    const __m256i fours = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(symbols)));
+inline __m256i leading_pairs(__m128i symbols) {
+    const __m256i fours = _mm256_cvtepu8_epi32(symbols);
     const __m256i apart = _mm256_or_si256(fours, _mm256_slli_epi32(fours, 12));
     return _mm256_and_si256(_mm256_or_si256(apart, _mm256_slli_epi32(apart, 6)), _mm256_set1_epi8(3));
 }
@@ -161,67 +185,68 @@ struct Units {
     __m256i first, second;
 };
 
-// Extra bits in their rows, and signs above them where they are the prefix.
-template <int kPrefix, int kRest, int kDepth>
+// Extra bits of up to 16 / kDepth units in their rows, and signs above them where they are the prefix.
+template <int kPrefix, int kRest, int kDepth, int kUnits>
 inline __m256i rows_of(const std::uint8_t* symbols, const std::uint8_t* extra) {
-    constexpr int kBytes = 32 / kDepth * kRest;
     __m256i x = _mm256_setzero_si256();
     if constexpr (kRest > 0) {
         static constexpr Order kRows = order_of_rows(kRest, kDepth);
-        if constexpr (kBytes < 16) {
-            x = broadcast8(extra);
-        } else {
-            x = two_lanes(load128(extra), load128(extra + kBytes - 16));
-        }
-        x = _mm256_shuffle_epi8(x, load256(kRows.byte));
+        constexpr int kWhole = 32 / kDepth * kRest;  // bytes
+        x = _mm256_shuffle_epi8(load_lanes<2 * kRest * kUnits, (kWhole > 16 ? kWhole - 16 : 0)>(extra), load256(kRows.byte));
     }
     if constexpr (kPrefix == 1) {
         static constexpr Order kSigns = order_of_signs(kRest, kDepth);
-        const __m256i signs = kDepth == 4 ? broadcast8(symbols) : _mm256_set1_epi32(load4(symbols));
-        x = _mm256_or_si256(x, _mm256_shuffle_epi8(signs, load256(kSigns.byte)));
+        x = _mm256_or_si256(x, _mm256_shuffle_epi8(load_lanes<2 * kUnits, 0>(symbols), load256(kSigns.byte)));
     }
     return x;
 }
 
-// Four units.
-template <int kPrefix, int kRest>
-inline Units unpack_four(const std::uint8_t* symbols, const std::uint8_t* extra) {
-    Units u;
+// One, two or four units.
+template <int kPrefix, int kRest, int kUnits>
+inline Units unpack_some(const std::uint8_t* symbols, const std::uint8_t* extra) {
+    constexpr int kPair = kUnits < 2 ? kUnits : 2;
+    Units u = {};
     if constexpr (kRest + (kPrefix == 1) > 4) {
         const auto turned = [](__m256i x) { return exchange<28>(turn4(x), 0x00000000f0f0f0f0); };
-        u = {turned(rows_of<kPrefix, kRest, 8>(symbols, extra)), turned(rows_of<kPrefix, kRest, 8>(symbols + 4 * kPrefix, extra + 4 * kRest))};
+        u.first = turned(rows_of<kPrefix, kRest, 8, kPair>(symbols, extra));
+        if constexpr (kUnits == 4) u.second = turned(rows_of<kPrefix, kRest, 8, 2>(symbols + 4 * kPrefix, extra + 4 * kRest));
     } else {
-        const __m256i nibble = _mm256_set1_epi8(15), x = turn4(rows_of<kPrefix, kRest, 4>(symbols, extra));
+        const __m256i nibble = _mm256_set1_epi8(15), x = turn4(rows_of<kPrefix, kRest, 4, kUnits>(symbols, extra));
         const __m256i low = _mm256_and_si256(x, nibble), high = _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble);
         __m256i even = _mm256_unpacklo_epi32(low, high), odd = _mm256_unpackhi_epi32(low, high);  // units 0 and 2, 1 and 3
         if constexpr (kPrefix == 4) {
-            const __m256i s = load256(symbols), above = _mm256_set1_epi8(static_cast<char>(15 << kRest));
+            const __m256i s = load_lanes<8 * kUnits, 16>(symbols), above = _mm256_set1_epi8(static_cast<char>(15 << kRest));
             const __m256i first = _mm256_and_si256(_mm256_slli_epi16(s, kRest), above), second = _mm256_and_si256(_mm256_srli_epi16(s, 4 - kRest), above);
             even = _mm256_or_si256(even, _mm256_unpacklo_epi8(first, second));
             odd = _mm256_or_si256(odd, _mm256_unpackhi_epi8(first, second));
         }
-        u = {_mm256_permute2x128_si256(even, odd, 0x20), _mm256_permute2x128_si256(even, odd, 0x31)};
+        u.first = _mm256_permute2x128_si256(even, odd, 0x20);
+        if constexpr (kUnits == 4) u.second = _mm256_permute2x128_si256(even, odd, 0x31);
     }
     if constexpr (kPrefix == 2) {
-        u.first = _mm256_or_si256(u.first, _mm256_slli_epi16(leading_pairs(symbols), kRest));
-        u.second = _mm256_or_si256(u.second, _mm256_slli_epi16(leading_pairs(symbols + 8), kRest));
+        u.first = _mm256_or_si256(u.first, _mm256_slli_epi16(leading_pairs(load_few<4 * kPair>(symbols)), kRest));
+        if constexpr (kUnits == 4) u.second = _mm256_or_si256(u.second, _mm256_slli_epi16(leading_pairs(load_few<8>(symbols + 8)), kRest));
     }
     return u;
 }
 
+// Codes are stored as they will be loaded, 32 and at last 16 at a time.
 template <int kPrefix, int kRest>
 void unpack_of(const std::uint8_t* symbols, const std::uint8_t* extra, std::size_t units, std::uint8_t* codes) {
-    const auto store = [](std::uint8_t* to, const Units& u) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), u.first);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32), u.second);
-    };
-    for (; units >= 4; units -= 4, symbols += 8 * kPrefix, extra += 8 * kRest, codes += 64) store(codes, unpack_four<kPrefix, kRest>(symbols, extra));
-    if (units == 0) return;
-    std::uint8_t last_symbols[32] = {}, last_extra[64] = {}, last[64];
-    std::memcpy(last_symbols, symbols, 2 * kPrefix * units);
-    if constexpr (kRest > 0) std::memcpy(last_extra, extra, 2 * kRest * units);
-    store(last, unpack_four<kPrefix, kRest>(last_symbols, last_extra));
-    std::memcpy(codes, last, 16 * units);
+    const auto store = [](std::uint8_t* to, __m256i u) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), u); };
+    for (; units >= 4; units -= 4, symbols += 8 * kPrefix, extra += 8 * kRest, codes += 64) {
+        const Units u = unpack_some<kPrefix, kRest, 4>(symbols, extra);
+        store(codes, u.first);
+        store(codes + 32, u.second);
+    }
+    if ((units & 2) != 0) {
+        store(codes, unpack_some<kPrefix, kRest, 2>(symbols, extra).first);
+        symbols += 4 * kPrefix, extra += 4 * kRest, codes += 32;
+    }
+    if ((units & 1) != 0) {
+        const __m256i u = unpack_some<kPrefix, kRest, 1>(symbols, extra).first;
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm256_castsi256_si128(u));
+    }
 }
 
 template <int kPrefix>
