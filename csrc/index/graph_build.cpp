@@ -66,7 +66,7 @@ void GraphBuilder::use_lists() {
 // A vertex's list of this round, from the candidates.
 void GraphBuilder::prune(std::uint32_t slot, Worker& w) {
     std::size_t kept = 0;
-    fresh_counts_[slot] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, fresh_.data() + slot * degree_, &kept, Rest::kNearest));
+    fresh_counts_[slot] = static_cast<std::uint32_t>(w.pruner.select(slot, w.candidates, fresh_.data() + slot * degree_, &kept));
     kept_[slot] = static_cast<std::uint32_t>(kept);
 }
 
@@ -219,7 +219,7 @@ void GraphBuilder::insert(std::size_t first, std::size_t count, const GraphQuery
         w.pruner.vectors().read(slot, w.vector.data());
         scan_.collect(w.vector.data(), search, *w.walk, w.candidates);
         std::size_t by_rule = 0;
-        counts[i] = w.pruner.select(slot, w.candidates, lists.data() + i * degree_, &by_rule, Rest::kNearest);
+        counts[i] = w.pruner.select(slot, w.candidates, lists.data() + i * degree_, &by_rule);
     });
     Offers offers;
     for (std::size_t i = 0; i < count; ++i)

@@ -90,10 +90,10 @@ void GraphCompactBuilder::measure(std::uint32_t slot, Worker& w) const {
 }
 
 // The list of a vertex, from w.slots.
-void GraphCompactBuilder::choose(std::uint32_t slot, Rest rest, Worker& w) const {
+void GraphCompactBuilder::choose(std::uint32_t slot, Worker& w) const {
     std::size_t by_rule = 0;
     measure(slot, w);
-    w.count = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule, rest);
+    w.count = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule);
 }
 
 // The vertex itself where it has fewer neighbours: it is known by then to who follows it.
@@ -111,7 +111,7 @@ void GraphCompactBuilder::insert(std::size_t first, std::size_t count, const flo
         Worker& w = *workers_[t];
         const auto slot = static_cast<std::uint32_t>(first + i);
         scan_.collect(vectors + i * scan_.dim(), arrays.lifts != nullptr ? arrays.lifts + slot : nullptr, search, *w.walk, w.slots);
-        choose(slot, Rest::kNearest, w);
+        choose(slot, w);
         std::copy(w.list.begin(), w.list.begin() + static_cast<std::ptrdiff_t>(w.count), lists.begin() + static_cast<std::ptrdiff_t>(i * degree_));
         counts[i] = w.count;
     });
@@ -128,7 +128,7 @@ void GraphCompactBuilder::insert(std::size_t first, std::size_t count, const flo
         const std::uint32_t* neighbours = layout.neighbours(rows_ + target * layout.bytes);
         w.slots.assign(neighbours, neighbours + degree_);
         offers.each(group, [&](const Edge& edge) { w.slots.push_back(edge.slot); });
-        choose(target, Rest::kSpread, w);
+        choose(target, w);
         write(target, w.list.data(), w.count);
     });
 }
@@ -152,7 +152,7 @@ void GraphCompactBuilder::forget(const std::uint8_t* dead) {
                 offer(neighbours[i]);
                 if (filter_bit(dead, neighbours[i])) std::for_each(neighbours_of(neighbours[i]), neighbours_of(neighbours[i]) + degree_, offer);
             }
-            choose(slot, Rest::kSpread, w);
+            choose(slot, w);
             write(slot, w.list.data(), w.count);
         }
     });

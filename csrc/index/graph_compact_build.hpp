@@ -54,7 +54,7 @@ private:
     struct Worker;
 
     void measure(std::uint32_t slot, Worker& worker) const;
-    void choose(std::uint32_t slot, Rest rest, Worker& worker) const;
+    void choose(std::uint32_t slot, Worker& worker) const;
     void write(std::uint32_t slot, const Edge* list, std::size_t count);
 
     GraphCompactScan& scan_;

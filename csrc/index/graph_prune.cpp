@@ -82,7 +82,7 @@ std::size_t Pruner::spread(Edge* out, std::size_t count) {
     return count;
 }
 
-std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept, Rest rest) {
+std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept) {
     distances_.resize(degree_);
     slots_.clear();
     dropped_.clear();
@@ -100,7 +100,7 @@ std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, 
         out[count++] = candidate;
     }
     *kept = count;
-    if (rest == Rest::kSpread) count = spread(out, count);
+    count = spread(out, count);
     for (std::size_t i = 0; i < dropped_.size() && count < degree_; ++i) {
         const auto same = [&](const Edge& edge) { return edge.slot == dropped_[i].slot; };
         if (std::find_if(out, out + count, same) == out + count) out[count++] = dropped_[i];

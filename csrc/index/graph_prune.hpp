@@ -59,9 +59,6 @@ private:
     std::vector<float> vector_;
 };
 
-// Which of the dropped fill what is left of the degree.
-enum class Rest { kSpread, kNearest };
-
 class Pruner {
 public:
     Pruner(const GraphScan& scan, const float* lifts, float alpha) : Pruner(nullptr, scan.layout().degree, alpha) {
@@ -72,8 +69,8 @@ public:
     Pruner(std::unique_ptr<PairDistances> pairs, std::size_t degree, float alpha) : pairs_(std::move(pairs)), degree_(degree), alpha2_(alpha * alpha) {}
 
     // Sorts `candidates` of a vertex, drops doubles, and writes at most `degree` of them to `out`, those that the rule keeps first.
-    // Returns how many in all; *kept gets how many the rule kept. A list that will be pruned again can do with the nearest as the rest.
-    std::size_t select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept, Rest rest = Rest::kSpread);
+    // Returns how many in all; *kept gets how many the rule kept.
+    std::size_t select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept);
 
     const StoredVectors& vectors() const { return *stored_; }  // of a pruner that was made for a GraphScan
     PairDistances& pairs() { return *pairs_; }

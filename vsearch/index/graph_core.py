@@ -21,14 +21,15 @@ ENTRIES = 256
 NEAR_ROUNDS, NEAR_WIDTH = 3, 48
 """Repetitions of the rough neighbours that a build starts from, and how many are kept of each vertex."""
 WALK_ROUNDS = 1
-BUILD_SEARCH = (32, 1.2, 200)
-"""Rounds of walks that find every vertex its neighbours, and (k, effort, visits) of each walk."""
+BUILD_SEARCH, BUILD_SEARCH_IP = (32, 1.2, 200), (32, 1.5, 400)
+"""Rounds of walks that find every vertex its neighbours, and (k, effort, visits) of each walk; walks under ip take
+longer to get somewhere."""
 ALPHA = 1.0
 """Slack of the pruning rule: 1 is the relative neighbourhood graph's."""
 CHUNK = 8192
 """Vertices linked between two looks at Ctrl-C."""
 ADD_SEARCH, ADD_SEARCH_IP = (32, 1.3, 200), (32, 1.5, 600)
-"""The same for vectors added later, which no round comes back to; walks under ip take longer to get somewhere."""
+"""The same for vectors added later, which no round comes back to."""
 ADD_SHARE = 64
 """New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
 CHECK_SHARE = 16
@@ -139,8 +140,9 @@ class GraphCore:
         self._in_chunks(bar, "graph: link", builder.link_near)
         builder.reverse()
         self._in_chunks(bar, "graph: code", builder.write)
+        walk = BUILD_SEARCH_IP if self.metric == "ip" else BUILD_SEARCH
         for _ in range(WALK_ROUNDS):
-            self._in_chunks(bar, "graph: walk", lambda first, last: builder.link_by_walks(first, last, *BUILD_SEARCH))
+            self._in_chunks(bar, "graph: walk", lambda first, last: builder.link_by_walks(first, last, *walk))
             builder.reverse()
             self._in_chunks(bar, "graph: code", builder.write)
         self._reach_all(builder, ids)

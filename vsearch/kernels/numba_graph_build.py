@@ -49,14 +49,14 @@ def _occluded(near: np.ndarray, count: Int, alpha2: Float, distance: Float) -> b
 
 @jit
 def _select(
-    rows: Rows, lifts: np.ndarray, alpha2: Float, spread: bool, vertices: np.ndarray, candidates: np.ndarray,
+    rows: Rows, lifts: np.ndarray, alpha2: Float, vertices: np.ndarray, candidates: np.ndarray,
     slots: np.ndarray, distances: np.ndarray, kept: np.ndarray,
 ) -> None:  # fmt: skip
     """Which of its candidates every vertex keeps: the relative neighbourhood rule, nearest first.
 
     One is dropped where a kept neighbour is nearer to it than the vertex is, for a walk gets there by way of that. What
     is left of the degree is filled with the nearest few of the dropped, those that the rule would keep with more and
-    more slack, where `spread`, and then the nearest again; kept[i] says how many the rule kept. Candidates may be the
+    more slack, and then the nearest again; kept[i] says how many the rule kept. Candidates may be the
     vertex itself, NONE or there twice; `slots` are NONE and `distances` 0 where there are no more.
     """
     degree, width, most = slots.shape[1], rows.dim + min(len(lifts), 1), candidates.shape[1]
@@ -86,7 +86,7 @@ def _select(
                 count += 1
         kept[i] = count
         dropped, slackened = min(dropped, DROPPED_SHARE * degree), alpha2
-        for step in range(SLACK_STEPS if spread else 0):
+        for step in range(SLACK_STEPS):
             slackened, left = slackened * (SLACK * SLACK), 0
             for j in range(dropped):
                 slot, distance = found[j], order[j]
@@ -204,7 +204,7 @@ class GraphBuilder:
     def _link(self, first: int, last: int, candidates: np.ndarray) -> None:
         if self._near is not None:
             candidates = np.hstack([candidates, self._near.slots[first:last]])
-        for mine, found in zip(self._fresh, self._select(np.arange(first, last), candidates, spread=False)):
+        for mine, found in zip(self._fresh, self._select(np.arange(first, last), candidates)):
             mine[first:last] = found
 
     def reverse(self) -> None:
@@ -233,7 +233,7 @@ class GraphBuilder:
         if count == 0:
             return
         vertices = np.arange(first, first + count)
-        links = self._select(vertices, self._collect(first, count, k, effort, most), spread=False)
+        links = self._select(vertices, self._collect(first, count, k, effort, most))
         for at in range(0, count, AT_ONCE):
             self._patch(vertices[at : at + AT_ONCE], links.slots[at : at + AT_ONCE], fresh=True)
         incoming = offers(links, vertices, self._n, self._graph.degree)
@@ -309,16 +309,14 @@ class GraphBuilder:
         over_ranges(count, self._threads, 1, piece)
         return visited
 
-    def _select(self, vertices: np.ndarray, candidates: np.ndarray, spread: bool = True) -> Links:
+    def _select(self, vertices: np.ndarray, candidates: np.ndarray) -> Links:
         m, degree, rows = len(vertices), self._graph.degree, self._graph.arrays.rows
         out = Links(np.empty((m, degree), np.int64), np.empty((m, degree), np.float32), np.empty(m, np.int64))
 
         def piece(first: int, last: int) -> None:
             part = slice(first, last)
             mine = vertices[part], candidates[part]
-            _select(
-                rows, self._lifts, self._alpha2, spread, *mine, out.slots[part], out.distances[part], out.kept[part]
-            )
+            _select(rows, self._lifts, self._alpha2, *mine, out.slots[part], out.distances[part], out.kept[part])
 
         over_ranges(m, self._threads, 1, piece)
         return out

@@ -242,7 +242,7 @@ class GraphCompactBuilder:
         if len(vectors) == 0:
             return
         vertices = np.arange(first, first + len(vectors))
-        links = self._choose(vertices, self._collect(first, vectors, k, effort, most), spread=False)
+        links = self._choose(vertices, self._collect(first, vectors, k, effort, most))
         self._write(vertices, links.slots)
         incoming = offers(links, vertices, self._n, self._graph.degree)
         targets = np.flatnonzero(incoming.count)
@@ -293,7 +293,7 @@ class GraphCompactBuilder:
         over_ranges(count, self._threads, 1, piece)
         return np.hstack([visited, best])
 
-    def _choose(self, vertices: np.ndarray, candidates: np.ndarray, spread: bool = True) -> Links:
+    def _choose(self, vertices: np.ndarray, candidates: np.ndarray) -> Links:
         """Which of its candidates every vertex keeps: slots, or NONE."""
         m, degree, x = len(vertices), self._graph.degree, self._graph.arrays
         every = np.hstack([vertices[:, None], candidates])
@@ -306,7 +306,7 @@ class GraphCompactBuilder:
         def piece(first: int, last: int) -> None:
             part = slice(first, last)
             mine = np.ascontiguousarray(local[part, 0]), np.ascontiguousarray(local[part, 1:])
-            _select(rows, lifts, self._alpha2, spread, *mine, out.slots[part], out.distances[part], out.kept[part])
+            _select(rows, lifts, self._alpha2, *mine, out.slots[part], out.distances[part], out.kept[part])
 
         over_ranges(m, self._threads, 1, piece)
         return out._replace(slots=np.where(out.slots == NONE, NONE, used[out.slots]))

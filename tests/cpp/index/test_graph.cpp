@@ -53,9 +53,7 @@ TEST(pruner_keeps_the_relative_neighbourhood) {
     GraphOf graph(vectors, Metric::kL2, vectors.n);
     Pruner pruner(graph.scan, nullptr, 1.0f);
     const auto apart = [&](std::size_t a, std::size_t b) { return static_cast<float>(distance_of(Metric::kL2, vectors.row(a), vectors.row(b), vectors.d)); };
-    for (std::uint32_t both = 0; both < 2 * vectors.n; ++both) {
-        const std::uint32_t v = both / 2;
-        const Rest rest = both % 2 == 0 ? Rest::kSpread : Rest::kNearest;
+    for (std::uint32_t v = 0; v < vectors.n; ++v) {
         std::vector<Edge> candidates, order;
         for (std::uint32_t other = 0; other < vectors.n; ++other) {
             candidates.push_back({apart(v, other), other});
@@ -71,29 +69,27 @@ TEST(pruner_keeps_the_relative_neighbourhood) {
             (occluded ? dropped : expected).push_back(edge.slot);
         }
         const std::size_t by_rule = expected.size();
-        if (rest == Rest::kSpread) {
-            dropped.resize(std::min<std::size_t>(dropped.size(), 64));
-            while (!dropped.empty() && expected.size() < std::min<std::size_t>(by_rule + 4, 32)) {
-                expected.push_back(dropped.front());
-                dropped.erase(dropped.begin());
+        dropped.resize(std::min<std::size_t>(dropped.size(), 64));
+        while (!dropped.empty() && expected.size() < std::min<std::size_t>(by_rule + 4, 32)) {
+            expected.push_back(dropped.front());
+            dropped.erase(dropped.begin());
+        }
+        float alpha2 = 1;
+        for (int step = 0; step < 5; ++step) {
+            alpha2 *= 1.05f * 1.05f;
+            std::vector<std::uint32_t> left;
+            for (const std::uint32_t slot : dropped) {
+                bool occluded = expected.size() >= 32;
+                for (const std::uint32_t kept : expected) occluded = occluded || alpha2 * apart(kept, slot) < apart(v, slot);
+                (occluded ? left : expected).push_back(slot);
             }
-            float alpha2 = 1;
-            for (int step = 0; step < 5; ++step) {
-                alpha2 *= 1.05f * 1.05f;
-                std::vector<std::uint32_t> left;
-                for (const std::uint32_t slot : dropped) {
-                    bool occluded = expected.size() >= 32;
-                    for (const std::uint32_t kept : expected) occluded = occluded || alpha2 * apart(kept, slot) < apart(v, slot);
-                    (occluded ? left : expected).push_back(slot);
-                }
-                dropped = left;
-            }
+            dropped = left;
         }
         expected.insert(expected.end(), dropped.begin(), dropped.end());
         expected.resize(32);
         Edge out[32];
         std::size_t kept = 0;
-        CHECK_AT(pruner.select(v, candidates, out, &kept, rest) == 32, at("full", v));
+        CHECK_AT(pruner.select(v, candidates, out, &kept) == 32, at("full", v));
         CHECK_AT(kept == by_rule, at("kept", kept, by_rule));
         for (std::size_t i = 0; i < 32; ++i) CHECK_AT(out[i].slot == expected[i] && out[i].distance == apart(v, out[i].slot), at("edge", v, i));
         std::vector<Edge> few{{apart(v, v), v}, {apart(v, (v + 1) % 120), (v + 1) % 120}};
