@@ -56,6 +56,13 @@ bool Pruner::occluded(const Edge& candidate, std::size_t count, float alpha2) {
     return false;
 }
 
+// Whether a vertex was kept or dropped already. Distances from different sources differ in their last bits, and then doubles are not beside
+// each other.
+bool Pruner::known(std::uint32_t slot) const {
+    return std::find(slots_.begin(), slots_.end(), slot) != slots_.end() ||
+           std::any_of(dropped_.begin(), dropped_.end(), [&](const Edge& edge) { return edge.slot == slot; });
+}
+
 // Adds to the first `count` of `out` those of the dropped that the rule would keep with more and more slack; but first the nearest few, for in
 // a small dense group the rule leaves a single path through it.
 std::size_t Pruner::spread(Edge* out, std::size_t count) {
@@ -92,8 +99,10 @@ std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, 
     for (std::size_t i = 0; i < candidates.size() && count < degree_; ++i) {
         const Edge& candidate = candidates[i];
         if (candidate.slot == vertex || (i > 0 && candidate.slot == candidates[i - 1].slot)) continue;
-        if (occluded(candidate, count, alpha2_)) {
-            if (dropped_.size() < kDroppedShare * degree_) dropped_.push_back(candidate);
+        const bool drop = occluded(candidate, count, alpha2_);
+        if ((drop && dropped_.size() >= kDroppedShare * degree_) || known(candidate.slot)) continue;
+        if (drop) {
+            dropped_.push_back(candidate);
             continue;
         }
         slots_.push_back(candidate.slot);
@@ -101,10 +110,7 @@ std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, 
     }
     *kept = count;
     count = spread(out, count);
-    for (std::size_t i = 0; i < dropped_.size() && count < degree_; ++i) {
-        const auto same = [&](const Edge& edge) { return edge.slot == dropped_[i].slot; };
-        if (std::find_if(out, out + count, same) == out + count) out[count++] = dropped_[i];
-    }
+    for (std::size_t i = 0; i < dropped_.size() && count < degree_; ++i) out[count++] = dropped_[i];
     return count;
 }
 

@@ -77,6 +77,7 @@ public:
 
 private:
     bool occluded(const Edge& candidate, std::size_t count, float alpha2);
+    bool known(std::uint32_t slot) const;
     std::size_t spread(Edge* out, std::size_t count);
 
     std::unique_ptr<PairDistances> pairs_;

@@ -261,6 +261,32 @@ def test_of_equal_vectors_as_many_are_found_as_are_wanted() -> None:
         assert (found[0] >= 0).all(), (k, effort)
 
 
+@pytest.mark.parametrize(
+    ("metric", "kind"), [("l2", "integers"), ("l2", "line"), ("cosine", "normal"), ("ip", "normal")]
+)
+def test_no_vertex_has_a_neighbour_twice(metric: str, kind: str) -> None:
+    """Distances of one pair differ in their last bits by where they come from; lanes for doubles would be lost."""
+    rng = np.random.default_rng(0)
+    X = {
+        "integers": rng.integers(0, 5, (1500, 6)),
+        "line": np.arange(-700, 800)[:, None],
+        "normal": rng.standard_normal((1500, 24)),
+    }[kind].astype(np.float32)
+    index = vs.Graph(metric).fit(X, threads=1)
+
+    def doubles() -> int:
+        core = index._core
+        lists = np.sort(core._neighbours(np.arange(core.n)), axis=1)
+        own = lists == np.arange(core.n)[:, None]  # a lane without a neighbour
+        return int(((lists[:, 1:] == lists[:, :-1]) & ~own[:, 1:]).sum())
+
+    assert doubles() == 0
+    index.add(X[:200] + np.float32(0.5))
+    assert doubles() == 0
+    index.remove(np.arange(0, 1500, 4))
+    assert doubles() == 0
+
+
 def test_one_dimension() -> None:
     X = np.arange(-150, 150, dtype=np.float32)[:, None]
     found, distances = vs.Graph(refine="f32").fit(X, threads=1).search(X[::7], 3, effort=ALL)

@@ -58,6 +58,7 @@ TEST(pruner_keeps_the_relative_neighbourhood) {
         for (std::uint32_t other = 0; other < vectors.n; ++other) {
             candidates.push_back({apart(v, other), other});
             if (other % 3 == 0) candidates.push_back({apart(v, other), other});  // a double, and the vertex itself
+            if (other % 3 == 1) candidates.push_back({apart(v, other) * (1 + 1e-6f), other});  // a double, rounded elsewhere
             if (other != v) order.push_back({apart(v, other), other});
         }
         std::shuffle(candidates.begin(), candidates.end(), generator());
