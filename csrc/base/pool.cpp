@@ -9,6 +9,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if !defined(_WIN32)
@@ -121,7 +122,9 @@ void parallel_for(std::size_t tasks, std::size_t threads, const std::function<vo
     std::unique_lock<std::mutex> lock(job->mutex);
     job->closed = true;
     job->finished.wait(lock, [&] { return job->helpers_active == 0; });
-    if (job->error) std::rethrow_exception(job->error);
+    const std::exception_ptr error = std::exchange(job->error, nullptr);  // not left to a helper, which may be the last to let go of the job
+    lock.unlock();
+    if (error) std::rethrow_exception(error);
 }
 
 }  // namespace vsearch
