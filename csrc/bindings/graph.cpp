@@ -1,6 +1,7 @@
 // Binding of the graph walk and its builder. Python owns every array; these objects keep references to those they were bound to.
 #include <memory>
 #include <string>
+
 #include "base/gate.hpp"
 #include "bindings/exclusive.hpp"
 #include "bindings/query.hpp"

@@ -115,8 +115,7 @@ void GraphBuilder::reverse() {
             to = from + most;
         }
         w.candidates.insert(w.candidates.end(), from, to);
-        std::size_t kept = 0;
-        counts_[v] = static_cast<std::uint32_t>(w.pruner.select(static_cast<std::uint32_t>(v), w.candidates, lists_.data() + v * degree_, &kept));
+        counts_[v] = static_cast<std::uint32_t>(w.pruner.select(static_cast<std::uint32_t>(v), w.candidates, lists_.data() + v * degree_));
     });
 }
 
@@ -218,8 +217,7 @@ void GraphBuilder::insert(std::size_t first, std::size_t count, const GraphQuery
         const auto slot = static_cast<std::uint32_t>(first + i);
         w.pruner.vectors().read(slot, w.vector.data());
         scan_.collect(w.vector.data(), search, *w.walk, w.candidates);
-        std::size_t by_rule = 0;
-        counts[i] = w.pruner.select(slot, w.candidates, lists.data() + i * degree_, &by_rule);
+        counts[i] = w.pruner.select(slot, w.candidates, lists.data() + i * degree_);
     });
     Offers offers;
     for (std::size_t i = 0; i < count; ++i)
@@ -240,8 +238,7 @@ void GraphBuilder::insert(std::size_t first, std::size_t count, const GraphQuery
         read_list(target, w);
         offers.each(group, [&](const Edge& edge) { w.candidates.push_back(edge); });
         w.list.resize(degree_);
-        std::size_t by_rule = 0;
-        const std::size_t size = w.pruner.select(target, w.candidates, w.list.data(), &by_rule);
+        const std::size_t size = w.pruner.select(target, w.candidates, w.list.data());
         patch(target, w.list.data(), size, w);
     });
 }
@@ -273,8 +270,7 @@ void GraphBuilder::forget(const std::uint8_t* dead) {
         w.slots.erase(std::unique(w.slots.begin(), w.slots.end()), w.slots.end());
         measure(slot, w);
         w.list.resize(degree_);
-        std::size_t by_rule = 0;
-        const std::size_t size = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule);
+        const std::size_t size = w.pruner.select(slot, w.candidates, w.list.data());
         patch(slot, w.list.data(), size, w);
     });
 }

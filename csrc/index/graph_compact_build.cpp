@@ -91,9 +91,8 @@ void GraphCompactBuilder::measure(std::uint32_t slot, Worker& w) const {
 
 // The list of a vertex, from w.slots.
 void GraphCompactBuilder::choose(std::uint32_t slot, Worker& w) const {
-    std::size_t by_rule = 0;
     measure(slot, w);
-    w.count = w.pruner.select(slot, w.candidates, w.list.data(), &by_rule);
+    w.count = w.pruner.select(slot, w.candidates, w.list.data());
 }
 
 // The vertex itself where it has fewer neighbours: it is known by then to who follows it.

@@ -108,7 +108,7 @@ std::size_t Pruner::select(std::uint32_t vertex, std::vector<Edge>& candidates, 
         slots_.push_back(candidate.slot);
         out[count++] = candidate;
     }
-    *kept = count;
+    if (kept != nullptr) *kept = count;
     count = spread(out, count);
     for (std::size_t i = 0; i < dropped_.size() && count < degree_; ++i) out[count++] = dropped_[i];
     return count;

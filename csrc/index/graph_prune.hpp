@@ -69,8 +69,8 @@ public:
     Pruner(std::unique_ptr<PairDistances> pairs, std::size_t degree, float alpha) : pairs_(std::move(pairs)), degree_(degree), alpha2_(alpha * alpha) {}
 
     // Sorts `candidates` of a vertex, drops doubles, and writes at most `degree` of them to `out`, those that the rule keeps first.
-    // Returns how many in all; *kept gets how many the rule kept.
-    std::size_t select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept);
+    // Returns how many in all; *kept gets how many the rule kept, where it is asked for.
+    std::size_t select(std::uint32_t vertex, std::vector<Edge>& candidates, Edge* out, std::size_t* kept = nullptr);
 
     const StoredVectors& vectors() const { return *stored_; }  // of a pruner that was made for a GraphScan
     PairDistances& pairs() { return *pairs_; }

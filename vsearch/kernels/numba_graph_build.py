@@ -138,13 +138,17 @@ class Links(NamedTuple):
     kept: np.ndarray  # int64 (vertices,): by the rule
 
 
+def edges(links: Links, mask: np.ndarray, vertices: np.ndarray, n: int, degree: int) -> Incoming:
+    """Edges of some vertices in the lanes of `mask`, by where they lead."""
+    source = np.broadcast_to(vertices[:, None], mask.shape)[mask]
+    return Incoming(source, links.slots[mask], links.distances[mask], n, HUB * degree)
+
+
 def offers(links: Links, vertices: np.ndarray, n: int, degree: int) -> Incoming:
     """New vertices, offered to all of their lists and not to those alone that the rule kept: what is near an old vertex
     and came later reaches its list in no other way.
     """
-    mask = links.slots != NONE
-    source = np.broadcast_to(vertices[:, None], mask.shape)[mask]
-    return Incoming(source, links.slots[mask], links.distances[mask], n, HUB * degree)
+    return edges(links, links.slots != NONE, vertices, n, degree)
 
 
 class GraphBuilder:
@@ -209,7 +213,8 @@ class GraphBuilder:
 
     def reverse(self) -> None:
         """Ends a round: the new lists, and with them the edges in the other direction."""
-        incoming = self._incoming(self._fresh, np.arange(self._n))
+        kept = np.arange(self._fresh.slots.shape[1]) < self._fresh.kept[:, None]
+        incoming = edges(self._fresh, kept, np.arange(self._n), self._n, self._graph.degree)
         for first in range(0, self._n, AT_ONCE * self._threads):
             vertices = np.arange(first, min(self._n, first + AT_ONCE * self._threads))
             candidates = np.hstack([self._fresh.slots[vertices], incoming.of(vertices)])
@@ -320,12 +325,6 @@ class GraphBuilder:
 
         over_ranges(m, self._threads, 1, piece)
         return out
-
-    def _incoming(self, links: Links, vertices: np.ndarray) -> Incoming:
-        """Edges that the rule kept, by where they lead."""
-        mask = np.arange(links.slots.shape[1]) < links.kept[:, None]
-        source = np.broadcast_to(vertices[:, None], mask.shape)[mask]
-        return Incoming(source, links.slots[mask], links.distances[mask], self._n, HUB * self._graph.degree)
 
     def _linked(self, vertices: np.ndarray) -> np.ndarray:
         """Neighbours of some vertices as their rows say, (m, degree); the vertex itself where there is none."""
