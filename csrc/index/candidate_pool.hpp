@@ -1,9 +1,10 @@
 // The candidates of a graph walk, and which vertices it has visited.
 //
 // A visit brings several candidates and takes one, so what must be cheap is to put one in: candidates are appended in no order, and the
-// nearest is found by one pass of vector minima over a few hundred floats. (A sorted array costs a mispredicted search and two moves for
-// each candidate, half of the time of a walk.) A vertex is estimated from each of its neighbours that is visited and may
-// be there several times; the least estimate comes out first, the others meet the visited bit.
+// nearest is found by one pass of vector minima over some hundred floats. (A sorted array costs a mispredicted search and two moves for
+// each candidate, half of the time of a walk.) A vertex is estimated from each of its neighbours that is visited and may be there several
+// times; the least estimate comes out first, and the pass that looks for the next one puts the others out of reach. No branch of it depends
+// on the distances: a mispredicted one costs as much as a pass over a hundred.
 #pragma once
 
 #include <algorithm>
@@ -22,18 +23,18 @@ public:
     static constexpr std::uint32_t kNone = 0xffffffffu;
 
     void reset() {
-        size_ = 0;
+        forget_from(0);
         tidy_at_ = kTidy;
+        taken_ = kNone;
         reserve(kTidy);
-        fill_lanes(0);
     }
 
     std::size_t size() const { return size_; }
 
     // Room for `more` candidates; put() does not check.
     void reserve(std::size_t more) {
-        if (size_ + more + kLanes <= distances_.size()) return;
-        grow(std::max(2 * distances_.size(), round_up(size_ + more + kLanes, kLanes)));
+        if (size_ + more < distances_.size()) return;
+        grow(std::max(2 * distances_.size(), round_up(size_ + more + 1, kLanes)));
     }
     void put(float distance, std::uint32_t slot) {
         distances_[size_] = distance;
@@ -49,18 +50,16 @@ public:
 
     // The nearest candidate, which stays in; kNone where there is none.
     std::uint32_t nearest(float* distance) {
-        fill_lanes(size_);
         if (size_ == 0) return kNone;
-        at_ = kernels().argmin_f32(distances_.data(), round_up(size_, kLanes));
+        distances_[size_] = kNowhere;  // put_unless() may have left a known one there
+        at_ = kernels().nearest_f32(distances_.data(), slots_.data(), round_up(size_, kLanes), taken_);
         *distance = distances_[at_];
-        return slots_[at_];
+        if (*distance < kNowhere) return slots_[at_];
+        forget_from(0);  // all of them were taken
+        return kNone;
     }
-    // Takes out what nearest() found.
-    void take() {
-        --size_;
-        distances_[at_] = distances_[size_];
-        slots_[at_] = slots_[size_];
-    }
+    // Takes out what nearest() found, wherever it is in the pool.
+    void take() { taken_ = slots_[at_]; }
 
     // Forgets candidates that are not below `limit`, and those that cannot have their turn within `turns` more; once there are so many
     // that it pays.
@@ -72,14 +71,15 @@ public:
             slots_[kept] = slots_[i];
             kept += distances_[i] < limit ? 1u : 0u;
         }
-        size_ = kept;
+        forget_from(kept);
         if (size_ > 4 * turns + kTidy) keep_nearest(2 * turns + kTidy / 2);  // a vertex may be there several times
         tidy_at_ = std::max(kTidy, 2 * size_);
     }
 
 private:
-    static constexpr std::size_t kLanes = 16;  // of argmin_f32
+    static constexpr std::size_t kLanes = 64;  // of nearest_f32
     static constexpr std::size_t kTidy = 128;
+    static constexpr float kNowhere = std::numeric_limits<float>::infinity();
 
     void keep_nearest(std::size_t count) {
         order_.assign(distances_.data(), distances_.data() + size_);
@@ -94,26 +94,30 @@ private:
             distances_[kept] = distances_[i];
             slots_[kept++] = slots_[i];
         }
-        size_ = kept;
+        forget_from(kept);
     }
 
-    // Infinity up to a whole number of lanes.
-    void fill_lanes(std::size_t from) {
-        for (std::size_t i = from; i < round_up(from, kLanes); ++i) distances_[i] = std::numeric_limits<float>::infinity();
+    // All candidates from this one on.
+    void forget_from(std::size_t kept) {
+        if (distances_.size() > 0) std::fill(distances_.data() + kept, distances_.data() + size_ + 1, kNowhere);
+        size_ = kept;
     }
     void grow(std::size_t capacity) {
         AlignedArray<float> distances(capacity);
         AlignedArray<std::uint32_t> slots(capacity);
         std::copy(distances_.data(), distances_.data() + size_, distances.data());
+        std::fill(distances.data() + size_, distances.data() + capacity, kNowhere);
         std::copy(slots_.data(), slots_.data() + size_, slots.data());
+        std::fill(slots.data() + size_, slots.data() + capacity, kNone);
         distances_.swap(distances);
         slots_.swap(slots);
     }
 
-    AlignedArray<float> distances_;
+    AlignedArray<float> distances_;  // infinite beyond the last candidate, but for one place
     AlignedArray<std::uint32_t> slots_;
     std::vector<float> order_;
     std::size_t size_ = 0, at_ = 0, tidy_at_ = kTidy;
+    std::uint32_t taken_ = kNone;  // out of the pool from the next nearest() on
 };
 
 // Visited slots: a bit each, cleared by going over those that were set.

@@ -182,16 +182,16 @@ bool GraphScan::start(std::size_t count, Walk& w) const {
 
 // Takes the nearest candidate that was not visited yet out of the pool; kNone where none is left.
 inline std::uint32_t GraphScan::take_next(Walk& w) const {
-    for (;;) {
-        float distance = 0;
-        const std::uint32_t slot = w.pool.nearest(&distance);
-        if (slot == CandidatePool::kNone && start(kBlock, w)) continue;  // a closed group of equals, say: there may be more elsewhere
-        if (slot == CandidatePool::kNone || !(distance < w.limit)) return CandidatePool::kNone;
-        w.pool.take();
-        if (w.visited.contains(slot)) continue;
-        w.visited.insert(slot);
-        return slot;
+    float distance = 0;
+    std::uint32_t slot = w.pool.nearest(&distance);
+    while (slot == CandidatePool::kNone) {
+        if (!start(kBlock, w)) return CandidatePool::kNone;
+        slot = w.pool.nearest(&distance);  // a closed group of equals, say: there may be more elsewhere
     }
+    if (!(distance < w.limit)) return CandidatePool::kNone;
+    w.pool.take();
+    w.visited.insert(slot);
+    return slot;
 }
 
 // Visits the vertex that was fetched during the last step while the next one is on its way; false where none is left. The next one is

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/mix.hpp"
 #include "base/pool.hpp"
 #include "kernels/table.hpp"
 
@@ -11,15 +12,6 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kLeaf = 320;
-
-// splitmix64 (Steele et al., OOPSLA 2014): every part has a seed of its own, so that the result does not depend on threads.
-std::uint64_t mixed(std::uint64_t x) {
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 }  // namespace
 
 struct NearLists::Scratch {

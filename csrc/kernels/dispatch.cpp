@@ -40,11 +40,11 @@ std::vector<Unit> units() {
     };
 }
 
-struct State {
-    KernelTable table;
+// A table and where it is from.
+struct State : KernelTable {
     std::string level;
     std::array<const char*, kKernelCount> origin{};
-    State* replaced = nullptr;  // keeps earlier states in sight of leak checkers
+    const KernelTable* replaced = nullptr;  // keeps earlier states in sight of leak checkers
 };
 
 Pointers pointers(const KernelTable& table) {
@@ -67,9 +67,9 @@ State* build(const std::string& level) {
         const bool wanted = level == "best" || !passed_level || level == unit.level;
         if (level == unit.level) passed_level = true;
         if (!wanted || !unit.supported) continue;
-        const Pointers before = pointers(state->table);
-        unit.install(state->table);
-        const Pointers after = pointers(state->table);
+        const Pointers before = pointers(*state);
+        unit.install(*state);
+        const Pointers after = pointers(*state);
         for (std::size_t i = 0; i < kKernelCount; ++i)
             if (before[i] != after[i]) state->origin[i] = unit.name;
         state->level = unit.level;
@@ -82,27 +82,25 @@ std::string level_from_environment() {
     return value != nullptr && *value != '\0' ? value : "best";
 }
 
-// States are never freed: a search may still hold the table that use_isa() replaced.
-std::atomic<State*> current{nullptr};
-
-State& state() {
-    State* existing = current.load(std::memory_order_acquire);
-    if (existing == nullptr) {
-        State* fresh = build(level_from_environment());
-        if (current.compare_exchange_strong(existing, fresh)) return *fresh;
-        delete fresh;
-    }
-    return *existing;
-}
+const State& state() { return static_cast<const State&>(kernels()); }
 
 }  // namespace
 
-const KernelTable& kernels() { return state().table; }
+// States are never freed: a search may still hold the table that use_isa() replaced.
+std::atomic<const KernelTable*> kernels_in_use{nullptr};
+
+const KernelTable& first_kernels() {
+    const State* fresh = build(level_from_environment());
+    const KernelTable* existing = nullptr;
+    if (kernels_in_use.compare_exchange_strong(existing, fresh)) return *fresh;
+    delete fresh;
+    return *existing;
+}
 
 void use_isa(const std::string& level) {
     State* fresh = build(level);
-    fresh->replaced = &state();
-    while (!current.compare_exchange_weak(fresh->replaced, fresh)) {
+    fresh->replaced = &kernels();
+    while (!kernels_in_use.compare_exchange_weak(fresh->replaced, fresh)) {
     }
 }
 

@@ -7,6 +7,7 @@
 // A new kernel is one line in VSEARCH_KERNELS, one comment beside its type below, and its functions in kernels/<isa>/<family>.hpp.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -140,6 +141,10 @@ using ScoresKernel = void (*)(const float* rows, std::size_t stride, std::size_t
 // The first position of the least of n values, n a multiple of 16; 0 where none compares (NaN).
 using ArgminKernel = std::size_t (*)(const float* values, std::size_t n);
 
+// Of n candidates, n a multiple of 64: those of slot `taken` get distance infinity, and the position of the nearest is found, the first of
+// equals, 0 where all are at infinity. No distance is a NaN.
+using NearestKernel = std::size_t (*)(float* distances, const std::uint32_t* slots, std::size_t n, std::uint32_t taken);
+
 // out[k] = start + rows[0][k] + rows[1][k] + ..., `count` rows of n floats each, n a multiple of 16; added in this order.
 using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, float start, std::size_t n, float* out);
 
@@ -183,6 +188,7 @@ using SumRowsKernel = void (*)(const float* const* rows, std::size_t count, floa
     X(quantize_u8, QuantizeU8Kernel)          \
     X(scores_f32, ScoresKernel)               \
     X(argmin_f32, ArgminKernel)               \
+    X(nearest_f32, NearestKernel)             \
     X(sum_rows_f32, SumRowsKernel)
 
 struct KernelTable {
@@ -192,7 +198,13 @@ struct KernelTable {
 };
 
 // The table in use. Stable for the life of a search; use_isa() swaps it as a whole and is meant for tests.
-const KernelTable& kernels();
+extern std::atomic<const KernelTable*> kernels_in_use;
+const KernelTable& first_kernels();  // what VSEARCH_ISA asks for, put in use
+
+inline const KernelTable& kernels() {
+    const KernelTable* table = kernels_in_use.load(std::memory_order_acquire);
+    return table != nullptr ? *table : first_kernels();
+}
 
 // Caps the overlay at a level: "scalar", "avx2", "avx512", "neon" (or "best"). Throws std::invalid_argument naming what this
 // CPU offers when the level is unknown or unsupported.

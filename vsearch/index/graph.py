@@ -19,6 +19,7 @@ from vsearch.index.idmap import IdMap
 from vsearch.index.ivf import check_quantizer
 from vsearch.index.pace import pace_of
 from vsearch.index.planned import Planned
+from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer
 from vsearch.quantize.interval import LVQ
 from vsearch.quantize.rabitq import RaBitQ
@@ -156,13 +157,18 @@ class Graph(Planned):
     def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
         graph = self._core = self._new_core(X.shape[1])
         held = 0 if self._fit_queries is not None else min(len(X) // HELD_SHARE, HELD_OUT)
+        bar.start("graph: order", 1)
+        order = core.near_order(np.ascontiguousarray(X), self.seed, threads).astype(np.int64)
+        bar.advance()
         if held == 0:
-            graph.build(X, threads, bar)
+            graph.build(X[order], threads, bar)
             self._scan = graph.scan
-            return None
+            return order
         # A vertex knows its neighbours, so vertices are too easy as queries: some vectors calibrate before they join.
-        order = np.random.default_rng(self.seed).permutation(len(X))
-        order = np.concatenate([np.sort(order[held:]), order[:held]])
+        chosen = np.random.default_rng(self.seed).permutation(len(X))[:held]
+        left = np.ones(len(X), dtype=bool)
+        left[chosen] = False
+        order = np.concatenate([order[left[order]], chosen])
         base, rest = X[order[:-held]], X[order[-held:]]
         graph.build(base, threads, bar)
         self._scan = graph.scan

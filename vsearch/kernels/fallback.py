@@ -21,6 +21,7 @@
     numba_graph_compact  the compact graph: its binding and what mends it        bindings/graph_compact.cpp
     numba_graph_compact_walk  its walk                                           index/graph_compact.hpp
     numba_graph_near  rough neighbours                                           index/graph_near.hpp
+    numba_near_order  the order of rows                                          index/near_order.hpp
     numba_table      codebooks: encoders, training steps                         quantize/table.hpp
     numba_table_codec  their codec                                               quantize/table_codec.hpp
     numba_kernels    the kernels one by one                                      bindings/kernels.cpp, codes.cpp
@@ -72,6 +73,7 @@ from vsearch.kernels.numba_kernels import (
     unpack_planes,
 )
 from vsearch.kernels.numba_levels import LevelsCodec
+from vsearch.kernels.numba_near_order import near_order
 from vsearch.kernels.numba_rabitq import RabitqCodec
 from vsearch.kernels.numba_rotation import Rotation
 from vsearch.kernels.numba_table import (
@@ -123,6 +125,7 @@ __all__ = [
     "level_dot",
     "level_scores",
     "lookup_tables",
+    "near_order",
     "pack_planes",
     "popcount_planes",
     "quantize_i16",
@@ -187,6 +190,7 @@ KERNELS = (
     "quantize_u8",
     "scores_f32",
     "argmin_f32",
+    "nearest_f32",
     "sum_rows_f32",
 )
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from vsearch.kernels.numba_base import COSINE, INNER_PRODUCT, Bool, Float, Int, jit, jit_part
 from vsearch.kernels.numba_distance import Rows, dot_int8, new_scorer, score
-from vsearch.kernels.numba_graph_walk import NONE, passes
+from vsearch.kernels.numba_graph_walk import passes
 from vsearch.kernels.numba_pace import Pace, allowed
-from vsearch.kernels.numba_pool import TIDY, distance_of, first_least, key_of, tidy
+from vsearch.kernels.numba_pool import NONE, TIDY, distance_of, first_least, key_of, nearest, tidy
 from vsearch.kernels.numba_query import transform_query
 from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
@@ -95,7 +95,7 @@ class Work(NamedTuple):
 
 BASE, CONSTANT, SUM, WIDE_SCALE, NARROW_SCALE, SMALLEST = range(6)
 LIMIT, LEAST, LIFT, EFFORT, KNOWN = range(5)
-STAMP, VISITED, ENTERED, POOL, HEAP, WINDOW, TIDY_AT, MOST = range(8)
+STAMP, VISITED, ENTERED, POOL, HEAP, WINDOW, TIDY_AT, MOST, TAKEN = range(9)
 
 
 def new_work(x: CompactArrays, padded: int) -> Work:
@@ -117,7 +117,7 @@ def new_work(x: CompactArrays, padded: int) -> Work:
         scores=np.empty(most, dtype=np.float32),
         codes=np.empty(len(x.mean), dtype=np.int16),
         row=np.empty(len(x.mean), dtype=np.float32),
-        counts=np.zeros(8, dtype=np.int64),
+        counts=np.zeros(9, dtype=np.int64),
     )
 
 
@@ -261,17 +261,16 @@ def _fetch_next(
     distances: np.ndarray, ids: np.ndarray, window: np.ndarray, held: np.ndarray,
 ) -> Int:  # fmt: skip
     """Takes the nearest candidate out of the pool; NONE where none is left. An idle walk begins again elsewhere."""
-    while w.counts[POOL] == 0:
+    at = nearest(w.keys, w.slots, w.counts[POOL], w.counts[TAKEN])
+    while at == NONE:
+        w.counts[POOL] = 0
         if not idle or not _start(x, search, MORE_STARTS, w, distances, ids, window, held):
             return NONE
-    at = first_least(w.keys, w.counts[POOL])
+        at = nearest(w.keys, w.slots, w.counts[POOL], w.counts[TAKEN])
     if not distance_of(w.keys[at]) < w.limits[LIMIT]:
         return NONE
-    slot = w.slots[at]
-    w.counts[POOL] -= 1
-    last = w.counts[POOL]
-    w.keys[at], w.slots[at] = w.keys[last], w.slots[last]
-    return slot
+    w.counts[TAKEN] = w.slots[at]
+    return w.slots[at]
 
 
 @jit_part
@@ -317,7 +316,7 @@ def _walk(
             w.seen[i] = 0
         w.counts[STAMP] = 0
     w.counts[STAMP] += 1
-    w.counts[POOL], w.counts[TIDY_AT], visits = 0, TIDY, 0
+    w.counts[POOL], w.counts[TIDY_AT], w.counts[TAKEN], visits = 0, TIDY, NONE, 0
     w.limits[LIMIT], w.limits[KNOWN] = INFINITY, -INFINITY
     _score(x, x.entries, len(x.entries), w)
     for i in range(len(x.entries)):

@@ -16,7 +16,7 @@ from vsearch.kernels.numba_codec import OFFSET, SCALE, SUM, Coder, Query
 from vsearch.kernels.numba_codes import BLOCK, lane_byte, pair_table
 from vsearch.kernels.numba_distance import Rows, Scorer, dot, half_to_float, new_scorer, score, widen_row
 from vsearch.kernels.numba_pace import Pace, allowed
-from vsearch.kernels.numba_pool import TIDY, distance_of, first_least, grown, key_of, tidy
+from vsearch.kernels.numba_pool import NONE, TIDY, distance_of, first_least, grown, key_of, nearest, tidy
 from vsearch.kernels.numba_query import new_query, prepare_query, transform_query
 from vsearch.kernels.numba_topk import close, push, threshold
 from vsearch.kernels.numba_transform import QueryMap
@@ -24,7 +24,6 @@ from vsearch.kernels.numba_transform import QueryMap
 STARTS = 4  # entry vertices that a walk begins with
 LENGTHENED = np.float32(4)  # queries under ip, over the longest vector
 ROOM = 2048  # candidates that a pool has room for before it grows
-NONE = -1
 MATCH_SHARE = 3  # a match scored directly costs about a third of a visit
 
 ZERO, ONE, TWO, LOW_HALF = np.float32(0), np.float32(1), np.float32(2), np.uint32(0xFFFF)
@@ -306,20 +305,18 @@ def _start(
 
 @jit_part
 def _fetch_next(
-    keys: np.ndarray, slots: np.ndarray, size: Int, limit: Float, seen: np.ndarray, stamp: Int
+    keys: np.ndarray, slots: np.ndarray, size: Int, taken: Int, limit: Float, seen: np.ndarray, stamp: Int
 ) -> tuple[Int, Int]:
-    """Takes the nearest candidate that was not visited out of the pool; (its slot or NONE, the size of the pool)."""
-    while size > 0:
-        at = first_least(keys, size)
-        slot = slots[at]
-        if not distance_of(keys[at]) < limit:
-            return NONE, size
-        size -= 1
-        keys[at], slots[at] = keys[size], slots[size]
-        if seen[slot] != stamp:
-            seen[slot] = stamp
-            return slot, size
-    return NONE, size
+    """Takes the nearest candidate out of the pool, from which `taken` was taken last; (its slot or NONE, the size of
+    the pool, 0 where there is nothing but what was taken).
+    """
+    at = nearest(keys, slots, size, taken)
+    if at == NONE:
+        return NONE, 0
+    if not distance_of(keys[at]) < limit:
+        return NONE, size
+    seen[slots[at]] = stamp
+    return slots[at], size
 
 
 @jit_part
@@ -352,12 +349,12 @@ def _walk(
     size = _begin(x, norm2, w, keys, slots)
     while True:
         slot = pending  # its row would be on its way while the next is chosen
-        pending, size = _fetch_next(keys, slots, size, limit, seen, stamp)
+        pending, size = _fetch_next(keys, slots, size, slot, limit, seen, stamp)
         while size == 0 and pending == NONE:  # a closed group of equals, say: there may be more elsewhere
             size = _start(x.entries.words, w.starts, BLOCK, norm2, limit, seen, stamp, keys, slots)
             if size == 0:
                 break
-            pending, size = _fetch_next(keys, slots, size, limit, seen, stamp)
+            pending, size = _fetch_next(keys, slots, size, slot, limit, seen, stamp)
         if slot == NONE:
             if pending == NONE:
                 break

@@ -11,6 +11,8 @@ from vsearch.kernels.numba_base import Float, Int, jit, jit_part
 
 TIDY = 128  # candidates from which forgetting the far ones pays
 MAGNITUDE = np.int32(0x7FFFFFFF)
+NOWHERE = np.int32(0x7F800000)  # the key of an infinite distance
+NONE = -1
 
 
 @jit_part
@@ -35,6 +37,19 @@ def first_least(keys: np.ndarray, size: Int) -> Int:
     while keys[at] != least:
         at += 1
     return at
+
+
+@jit
+def nearest(keys: np.ndarray, slots: np.ndarray, size: Int, taken: Int) -> Int:
+    """Where the nearest candidate is that is not of slot `taken`, NONE where there is no other. The entries of that
+    slot are out of reach from now on, wherever they are.
+    """
+    if size == 0:
+        return NONE
+    for i in range(size):
+        keys[i] = NOWHERE if slots[i] == taken else keys[i]
+    at = first_least(keys, size)
+    return at if keys[at] < NOWHERE else NONE
 
 
 @jit_part

@@ -54,6 +54,13 @@ std::size_t argmin_f32(const float* values, std::size_t n) {
     return 0;
 }
 
+std::size_t nearest_f32(float* distances, const std::uint32_t* slots, std::size_t n, std::uint32_t taken) {
+    const uint32x4_t taken4 = vdupq_n_u32(taken);
+    const float32x4_t nowhere = vdupq_n_f32(__builtin_inff());
+    for (std::size_t k = 0; k < n; k += 4) vst1q_f32(distances + k, vbslq_f32(vceqq_u32(vld1q_u32(slots + k), taken4), nowhere, vld1q_f32(distances + k)));
+    return argmin_f32(distances, n);
+}
+
 void sum_rows_f32(const float* const* rows, std::size_t count, float start, std::size_t n, float* out) {
     for (std::size_t k = 0; k < n; k += 16) {
         float32x4_t sum[4];
@@ -69,6 +76,7 @@ void sum_rows_f32(const float* const* rows, std::size_t count, float start, std:
 inline void install_centroids(KernelTable& table) {
     table.scores_f32 = scores_f32;
     table.argmin_f32 = argmin_f32;
+    table.nearest_f32 = nearest_f32;
     table.sum_rows_f32 = sum_rows_f32;
 }
 

@@ -1,6 +1,8 @@
 // Centroid kernels, scalar: scores of vectors against a codebook, the least of them, sums of table rows. The reference.
 #pragma once
 
+#include <limits>
+
 #include "kernels/table.hpp"
 
 namespace vsearch::scalar {
@@ -23,6 +25,11 @@ std::size_t argmin_f32(const float* values, std::size_t n) {
     return at < n ? at : 0;
 }
 
+std::size_t nearest_f32(float* distances, const std::uint32_t* slots, std::size_t n, std::uint32_t taken) {
+    for (std::size_t k = 0; k < n; ++k) distances[k] = slots[k] == taken ? std::numeric_limits<float>::infinity() : distances[k];
+    return argmin_f32(distances, n);
+}
+
 void sum_rows_f32(const float* const* rows, std::size_t count, float start, std::size_t n, float* out) {
     for (std::size_t k = 0; k < n; ++k) {
         float sum = start;
@@ -36,6 +43,7 @@ void sum_rows_f32(const float* const* rows, std::size_t count, float start, std:
 inline void install_centroids(KernelTable& table) {
     table.scores_f32 = scores_f32;
     table.argmin_f32 = argmin_f32;
+    table.nearest_f32 = nearest_f32;
     table.sum_rows_f32 = sum_rows_f32;
 }
 
