@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t kStarts = 4;       // entry vertices that a walk begins with
 constexpr float kLengthened = 4;
 constexpr std::size_t kBlockParts = 4;   // of the next row, asked for with each block of this one
+constexpr std::size_t kAtOnce = 20;      // lines that the core has room to wait for
 
 std::size_t element_bytes(RowType type) { return type == RowType::kF32 ? 4 : type == RowType::kInt8 ? 1 : 2; }
 
@@ -74,12 +75,14 @@ inline void ask(Ahead ahead) {
 }
 
 // Some of the row of the next vertex, asked for while the present one is visited: the first part before it is scored, then two parts while
-// each of its blocks is scanned and two after that. Asked for at once they would stall the core, which has room for some twenty misses;
-// asked for all along the visit they arrive beside it.
+// each of its blocks is scanned and two after that. Asked for at once a long row would stall the core; asked for all along the visit it
+// arrives beside it. A short one is a single part.
 inline Ahead GraphScan::ahead(std::uint32_t slot, std::size_t from, std::size_t to) const {
     if (slot == CandidatePool::kNone) return {};
     const std::uint8_t* row = arrays_.rows + slot * layout_.bytes;
-    const std::size_t lines = layout_.bytes / kAlignment, parts = 1 + kBlockParts * layout_.blocks;
+    const std::size_t lines = layout_.bytes / kAlignment, parts = lines <= kAtOnce ? 1 : 1 + kBlockParts * layout_.blocks;
+    from = std::min(from, parts);
+    to = std::min(to, parts);
     return {row + lines * from / parts * kAlignment, row + lines * to / parts * kAlignment};
 }
 
