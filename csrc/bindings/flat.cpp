@@ -1,13 +1,10 @@
 // Binding of the exact scan. Python owns every array; this object keeps references to those it was bound to.
-#include <algorithm>
 #include <limits>
 #include <string>
-#include <vector>
 
 #include "bindings/exclusive.hpp"
 #include "bindings/query.hpp"
 #include "index/flat.hpp"
-#include "index/near_order.hpp"
 
 namespace vsearch::bindings {
 namespace {
@@ -102,18 +99,6 @@ py::tuple assign(const Array<float>& vectors, const Array<float>& centroids, std
     return py::make_tuple(std::move(nearest), std::move(distances));
 }
 
-Array<std::uint32_t> order_near(const Array<float>& vectors, std::uint64_t seed, std::size_t threads) {
-    require(vectors.ndim() == 2 && vectors.shape(0) <= 0xffffffffll, "near_order: wrong shape");
-    Array<std::uint32_t> out(vectors.shape(0));
-    std::uint32_t* to = out.mutable_data();
-    {
-        py::gil_scoped_release unlocked;
-        const std::vector<std::uint32_t> order = near_order(vectors.data(), rows_of(vectors), columns_of(vectors), seed, threads);
-        std::copy(order.begin(), order.end(), to);
-    }
-    return out;
-}
-
 }  // namespace
 
 void register_flat(py::module_& m) {
@@ -125,7 +110,6 @@ void register_flat(py::module_& m) {
         .def("try_search", &BoundFlat::try_search, py::arg("query"), py::arg("k"))
         .def("exclusive", [](BoundFlat& scan) { return Exclusive(scan.gate()); }, py::keep_alive<0, 1>());
     m.def("unit_rows", &unit_rows, py::arg("vectors"), "(rows scaled to length 1, index of the first zero row or n)");
-    m.def("near_order", &order_near, py::arg("vectors"), py::arg("seed"), py::arg("threads"));
     m.def("assign", &assign, py::arg("vectors"), py::arg("centroids"), py::arg("threads") = 1);
 }
 

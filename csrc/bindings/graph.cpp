@@ -1,12 +1,15 @@
 // Binding of the graph walk and its builder. Python owns every array; these objects keep references to those they were bound to.
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/gate.hpp"
 #include "bindings/exclusive.hpp"
 #include "bindings/query.hpp"
 #include "index/graph.hpp"
 #include "index/graph_build.hpp"
+#include "index/near_order.hpp"
 
 namespace vsearch::bindings {
 namespace {
@@ -171,6 +174,18 @@ private:
     std::size_t n_, block_bytes_;
 };
 
+Array<std::uint32_t> order_near(const Array<float>& vectors, std::uint64_t seed, std::size_t threads) {
+    require(vectors.ndim() == 2 && vectors.shape(0) <= 0xffffffffll, "near_order: wrong shape");
+    Array<std::uint32_t> out(vectors.shape(0));
+    std::uint32_t* to = out.mutable_data();
+    {
+        py::gil_scoped_release unlocked;
+        const std::vector<std::uint32_t> order = near_order(vectors.data(), rows_of(vectors), columns_of(vectors), seed, threads);
+        std::copy(order.begin(), order.end(), to);
+    }
+    return out;
+}
+
 }  // namespace
 
 void register_graph(py::module_& m) {
@@ -203,6 +218,7 @@ void register_graph(py::module_& m) {
         .def("rename", &BoundBuilder::rename, py::arg("renamed"), py::arg("count"))
         .def("entries", &BoundBuilder::entries, py::arg("slots"))
         .def("unreached", &BoundBuilder::unreached);
+    m.def("near_order", &order_near, py::arg("vectors"), py::arg("seed"), py::arg("threads"));
 }
 
 }  // namespace vsearch::bindings

@@ -215,6 +215,15 @@ def test_the_same_seed_gives_the_same_graph() -> None:
     assert made[0]["rows"] != made[2]["rows"]
 
 
+@pytest.mark.parametrize("layout", ["fast", "compact"])
+@pytest.mark.parametrize("queries", [None, 20])
+def test_near_vertices_are_close_in_memory(layout: str, queries: int | None) -> None:
+    X = clustered(3000, 16, 0)  # neighbours in the order they are given in are of twelve groups
+    index = vs.Graph(layout=layout).fit(X, queries=None if queries is None else X[:queries])
+    group = index._fitted().ids_by_slot % 12
+    assert (group[1:] == group[:-1]).mean() > 0.8
+
+
 def test_sizes_and_counters() -> None:
     X = clustered(1000, 32, 0)
     index = vs.Graph(refine="f16").fit(X, queries=X[:20], threads=1)

@@ -157,7 +157,7 @@ class Graph(Planned):
     def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
         graph = self._core = self._new_core(X.shape[1])
         held = 0 if self._fit_queries is not None else min(len(X) // HELD_SHARE, HELD_OUT)
-        bar.start("graph: order", 1)
+        bar.start("graph: order", 1)  # of rows in memory: csrc/index/near_order.hpp
         order = core.near_order(np.ascontiguousarray(X), self.seed, threads).astype(np.int64)
         bar.advance()
         if held == 0:
