@@ -31,27 +31,13 @@ NearLists::NearLists(const GraphScan& scan, const float* lifts, std::size_t widt
 
 void NearLists::improve(std::uint64_t seed, std::size_t threads) {
     std::vector<Scratch> scratch(threads);
-    std::vector<Part> parts{{0, n_, mixed(seed)}}, leaves;
-    while (!parts.empty()) {
-        std::vector<std::size_t> middle(parts.size());
-        parallel_for(parts.size(), threads, [&](std::size_t i, std::size_t worker) { middle[i] = parts[i].size <= kLeaf ? 0 : split(parts[i], scratch[worker]); });
-        std::vector<Part> smaller;
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-            const Part& part = parts[i];
-            if (middle[i] == 0) {
-                leaves.push_back(part);
-                continue;
-            }
-            smaller.push_back({part.first, middle[i], mixed(part.seed)});
-            smaller.push_back({part.first + middle[i], part.size - middle[i], mixed(part.seed + 1)});
-        }
-        parts.swap(smaller);
-    }
+    const std::vector<Part> leaves =
+        halve_until(Part::whole(n_, seed), kLeaf, threads, [&](const Part& part, std::size_t worker) { split(part, scratch[worker]); });
     parallel_for(leaves.size(), threads, [&](std::size_t i, std::size_t worker) { compare(leaves[i], scratch[worker]); });
 }
 
-// Orders the slots of a part by how much nearer they are to one random member than to another and returns where its second half begins.
-std::size_t NearLists::split(const Part& part, Scratch& s) {
+// Orders the slots of a part by how much nearer they are to one random member than to another: those of its first half to the front.
+void NearLists::split(const Part& part, Scratch& s) {
     std::uint32_t* slots = order_.data() + part.first;
     s.a.resize(vectors_.width());
     s.keys.resize(part.size);
@@ -64,12 +50,8 @@ std::size_t NearLists::split(const Part& part, Scratch& s) {
     };
     measure(slots[one], s.keys.data());
     measure(slots[other], s.b.data());
-    s.keyed.resize(part.size);
-    for (std::size_t i = 0; i < part.size; ++i) s.keyed[i] = {s.keys[i] - s.b[i], slots[i]};
-    const std::size_t half = part.size / 2;
-    std::nth_element(s.keyed.begin(), s.keyed.begin() + static_cast<std::ptrdiff_t>(half), s.keyed.end());
-    for (std::size_t i = 0; i < part.size; ++i) slots[i] = s.keyed[i].second;
-    return half;
+    for (std::size_t i = 0; i < part.size; ++i) s.keys[i] -= s.b[i];
+    halve(slots, s.keys.data(), part.size, s.keyed);
 }
 
 // All pairs of a part: vectors relative to its mean, 8 bits against 16.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "index/graph_prune.hpp"
+#include "index/halves.hpp"
 
 namespace vsearch {
 
@@ -26,12 +27,8 @@ public:
 
 private:
     struct Scratch;
-    struct Part {
-        std::size_t first, size;
-        std::uint64_t seed;
-    };
 
-    std::size_t split(const Part& part, Scratch& scratch);
+    void split(const Part& part, Scratch& scratch);
     void compare(const Part& part, Scratch& scratch);
     void offer(std::uint32_t slot, const Edge& edge);
 

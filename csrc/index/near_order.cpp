@@ -6,6 +6,7 @@
 
 #include "base/mix.hpp"
 #include "base/pool.hpp"
+#include "index/halves.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
@@ -15,11 +16,6 @@ constexpr std::size_t kLeaf = 16;     // rows that are left as they are
 constexpr std::size_t kTask = 4096;   // rows that one task brings in order
 constexpr std::size_t kSample = 256;  // of which the means are taken
 constexpr int kRounds = 3;            // of 2-means
-
-struct Part {
-    std::size_t first, size;
-    std::uint64_t seed;
-};
 
 struct Scratch {
     std::vector<std::uint32_t> sample;
@@ -34,34 +30,17 @@ public:
 
     std::vector<std::uint32_t> run(std::uint64_t seed, std::size_t threads) {
         std::vector<Scratch> scratch(threads);
-        std::vector<Part> parts{{0, order_.size(), mixed(seed)}}, tasks;
-        while (!parts.empty()) {
-            parallel_for(parts.size(), threads, [&](std::size_t i, std::size_t worker) {
-                if (parts[i].size > kTask) split(parts[i], scratch[worker]);
-            });
-            std::vector<Part> smaller;
-            for (const Part& part : parts) {
-                if (part.size > kTask)
-                    for (const Part& half : halves(part)) smaller.push_back(half);
-                else
-                    tasks.push_back(part);
-            }
-            parts.swap(smaller);
-        }
+        const std::vector<Part> tasks =
+            halve_until(Part::whole(order_.size(), seed), kTask, threads, [&](const Part& part, std::size_t worker) { split(part, scratch[worker]); });
         parallel_for(tasks.size(), threads, [&](std::size_t i, std::size_t worker) { finish(tasks[i], scratch[worker]); });
         return std::move(order_);
     }
 
 private:
-    static std::vector<Part> halves(const Part& part) {
-        const std::size_t half = part.size / 2;
-        return {{part.first, half, mixed(part.seed)}, {part.first + half, part.size - half, mixed(part.seed + 1)}};
-    }
-
     void finish(const Part& part, Scratch& s) {
         if (part.size <= kLeaf) return;
         split(part, s);
-        for (const Part& half : halves(part)) finish(half, s);
+        for (const Part& half : part.halves()) finish(half, s);
     }
 
     // Brings those to the front that are behind the others in the direction between the means of both.
@@ -70,10 +49,7 @@ private:
         direct(part, s);
         s.keys.resize(part.size);
         kernels().dot_f32(s.direction.data(), vectors_, d_ * sizeof(float), slots, part.size, d_, s.keys.data());
-        s.keyed.resize(part.size);
-        for (std::size_t i = 0; i < part.size; ++i) s.keyed[i] = {s.keys[i], slots[i]};
-        std::nth_element(s.keyed.begin(), s.keyed.begin() + static_cast<std::ptrdiff_t>(part.size / 2), s.keyed.end());
-        for (std::size_t i = 0; i < part.size; ++i) slots[i] = s.keyed[i].second;
+        halve(slots, s.keys.data(), part.size, s.keyed);
     }
 
     void direct(const Part& part, Scratch& s) {

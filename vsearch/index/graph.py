@@ -154,7 +154,7 @@ class Graph(Planned):
             return GraphCompactCore(self.metric, dim, self.quantizer, self.degree, refine, self.seed, queries)
         return GraphCore(self.metric, dim, self.quantizer, self.degree, str(self.refine), self.seed)
 
-    def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
+    def _build(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray:
         graph = self._core = self._new_core(X.shape[1])
         held = 0 if self._fit_queries is not None else min(len(X) // HELD_SHARE, HELD_OUT)
         bar.start("graph: order", 1)  # of rows in memory: csrc/index/near_order.hpp
