@@ -6,6 +6,7 @@
 
 #include "base/gate.hpp"
 #include "bindings/exclusive.hpp"
+#include "bindings/graph_parts.hpp"
 #include "bindings/query.hpp"
 #include "index/graph.hpp"
 #include "index/graph_build.hpp"
@@ -13,8 +14,6 @@
 
 namespace vsearch::bindings {
 namespace {
-
-constexpr std::size_t kShortGraph = 32;  // vertices: a microsecond or two
 
 GraphQuery search_of(std::size_t k, float effort, std::size_t most, const Pace& pace = {}) {
     GraphQuery search;
@@ -49,11 +48,7 @@ public:
             require(table.ndim() == 2 && rows_of(table) >= n && columns_of(table) == 2, "factors: wrong shape");
             a.factors = table.data();
         }
-        if (!lifts.is_none()) {
-            const auto table = py::cast<Array<float>>(lifts);
-            require(table.ndim() == 1 && rows_of(table) >= n, "lifts: wrong shape");
-            a.lifts = table.data();
-        }
+        a.lifts = lifts_of(lifts, n);
         a.entries = entries.data();
         a.entry_count = entry_count;
         a.scales = {add_scale, rescale_scale};
@@ -85,13 +80,7 @@ public:
         return answer.take();
     }
 
-    py::dict counters() const {
-        const GraphCounters c = scan_.counters();
-        py::dict out;
-        out["visited"] = c.visited;
-        out["entered"] = c.entered;
-        return out;
-    }
+    py::dict counters() const { return counters_of(scan_.counters()); }
 
     Gate& gate() { return gate_; }
     GraphScan& scan() { return scan_; }
@@ -142,18 +131,8 @@ public:
         require(first + count <= n_ && k > 0, "vertices out of range");
         builder_->insert(first, count, search_of(k, effort, most));
     }
-    void forget(const Array<std::uint8_t>& dead) {
-        require(dead.ndim() == 1 && rows_of(dead) >= (n_ + 7) / 8, "dead: wrong length");
-        const std::uint8_t* bits = dead.data();
-        py::gil_scoped_release unlocked;
-        builder_->forget(bits);
-    }
-    void rename(const Array<std::uint32_t>& renamed, std::size_t count) {
-        require(renamed.ndim() == 1 && rows_of(renamed) == n_ && count <= n_, "renamed: wrong length");
-        const std::uint32_t* to = renamed.data();
-        py::gil_scoped_release unlocked;
-        builder_->rename(to, count);
-    }
+    void forget(const Array<std::uint8_t>& dead) { bindings::forget(*builder_, dead, n_); }
+    void rename(const Array<std::uint32_t>& renamed, std::size_t count) { bindings::rename(*builder_, renamed, n_, count); }
     Array<std::uint8_t> entries(const Array<std::uint32_t>& slots) {
         require(slots.ndim() == 1 && rows_of(slots) > 0, "entries: wrong shape");
         Array<std::uint8_t> blocks({(rows_of(slots) + kBlock - 1) / kBlock, block_bytes_});
@@ -161,12 +140,7 @@ public:
         builder_->write_entries(slots.data(), rows_of(slots), blocks.mutable_data());
         return blocks;
     }
-    Array<std::uint32_t> unreached() const {
-        const auto found = builder_->unreached();
-        Array<std::uint32_t> out(static_cast<py::ssize_t>(found.size()));
-        std::copy(found.begin(), found.end(), out.mutable_data());
-        return out;
-    }
+    Array<std::uint32_t> unreached() const { return bindings::unreached(*builder_); }
 
 private:
     py::tuple kept_;
@@ -204,6 +178,7 @@ void register_graph(py::module_& m) {
         .def("counters", &BoundGraph::counters)
         .def_property_readonly("row_bytes", [](BoundGraph& graph) { return graph.scan().layout().bytes; })
         .def_property_readonly("block_bytes", [](BoundGraph& graph) { return graph.scan().layout().block.bytes; })
+        .def_property_readonly("lengthened", [](BoundGraph&) { return GraphScan::kLengthened; })
         .def("exclusive", [](BoundGraph& graph) { return Exclusive(graph.gate()); }, py::keep_alive<0, 1>());
     py::class_<BoundBuilder>(m, "GraphBuilder")
         .def(py::init<BoundGraph&, Array<std::uint8_t>&, const py::object&, const py::object&, float, std::size_t>(), py::arg("graph"), py::arg("rows"),

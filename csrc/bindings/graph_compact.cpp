@@ -4,14 +4,13 @@
 
 #include "base/gate.hpp"
 #include "bindings/exclusive.hpp"
+#include "bindings/graph_parts.hpp"
 #include "bindings/query.hpp"
 #include "index/graph_compact.hpp"
 #include "index/graph_compact_build.hpp"
 
 namespace vsearch::bindings {
 namespace {
-
-constexpr std::size_t kShortGraph = 32;  // vertices: a microsecond or two
 
 template <class T>
 std::vector<T> copy_of(const Array<T>& values) {
@@ -42,11 +41,7 @@ public:
         a.entries = entries.data();
         a.entry_count = rows_of(entries);
         a.reach2 = reach2;
-        if (!lifts.is_none()) {
-            const auto table = py::cast<Array<float>>(lifts);
-            require(table.ndim() == 1 && rows_of(table) >= n, "lifts: wrong shape");
-            a.lifts = table.data();
-        }
+        a.lifts = lifts_of(lifts, n);
         if (!store.is_none()) {
             const auto table = py::cast<py::array>(store);
             a.store = rows_from(row_type_from(store_dtype), table, factors);
@@ -79,13 +74,7 @@ public:
         return answer.take();
     }
 
-    py::dict counters() const {
-        const GraphCounters c = scan_.counters();
-        py::dict out;
-        out["visited"] = c.visited;
-        out["entered"] = c.entered;
-        return out;
-    }
+    py::dict counters() const { return counters_of(scan_.counters()); }
 
     static CompactQuery query_of(std::size_t k, float effort, std::size_t most, std::size_t window, const Pace& pace = {}) {
         CompactQuery options;
@@ -126,24 +115,9 @@ public:
         py::gil_scoped_release unlocked;
         builder_->insert(first, count, data, BoundCompactGraph::query_of(k, effort, most, k));
     }
-    void forget(const Array<std::uint8_t>& dead) {
-        require(dead.ndim() == 1 && rows_of(dead) >= (n_ + 7) / 8, "dead: wrong length");
-        const std::uint8_t* bits = dead.data();
-        py::gil_scoped_release unlocked;
-        builder_->forget(bits);
-    }
-    void rename(const Array<std::uint32_t>& renamed, std::size_t count) {
-        require(renamed.ndim() == 1 && rows_of(renamed) == n_ && count <= n_, "renamed: wrong length");
-        const std::uint32_t* to = renamed.data();
-        py::gil_scoped_release unlocked;
-        builder_->rename(to, count);
-    }
-    Array<std::uint32_t> unreached() const {
-        const auto found = builder_->unreached();
-        Array<std::uint32_t> out(static_cast<py::ssize_t>(found.size()));
-        std::copy(found.begin(), found.end(), out.mutable_data());
-        return out;
-    }
+    void forget(const Array<std::uint8_t>& dead) { bindings::forget(*builder_, dead, n_); }
+    void rename(const Array<std::uint32_t>& renamed, std::size_t count) { bindings::rename(*builder_, renamed, n_, count); }
+    Array<std::uint32_t> unreached() const { return bindings::unreached(*builder_); }
 
 private:
     Array<std::uint8_t> rows_;

@@ -43,16 +43,9 @@ struct FlatScan::Workspace {
 
 class FlatScan::Borrowed {
 public:
-    explicit Borrowed(FlatScan& owner, bool keep = true) : owner_(owner), keep_(keep) {
-        std::lock_guard<std::mutex> lock(owner_.mutex_);
-        if (owner_.idle_.empty()) return;
-        workspace_ = std::move(owner_.idle_.back());
-        owner_.idle_.pop_back();
-    }
+    explicit Borrowed(FlatScan& owner, bool keep = true) : owner_(owner), keep_(keep), workspace_(owner.shelf_.take()) {}
     ~Borrowed() {
-        if (!workspace_ || !keep_) return;
-        std::lock_guard<std::mutex> lock(owner_.mutex_);
-        owner_.idle_.push_back(std::move(workspace_));
+        if (workspace_ && keep_) owner_.shelf_.put(std::move(workspace_));
     }
     Borrowed(Borrowed&& other) noexcept = default;
     Workspace& operator*() {

@@ -6,10 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <mutex>
-#include <vector>
 
+#include "base/shelf.hpp"
 #include "index/rows.hpp"
 
 namespace vsearch {
@@ -46,8 +44,7 @@ private:
 
     Metric metric_;
     FlatArrays arrays_;
-    std::mutex mutex_;  // of idle_
-    std::vector<std::unique_ptr<Workspace>> idle_;
+    Shelf<Workspace> shelf_;
 };
 
 // nearest[i] = the row of `centroids` nearest to vector i in squared Euclidean distance (the first of several), distances[i] = that.

@@ -12,7 +12,6 @@ namespace vsearch {
 namespace {
 
 constexpr std::size_t kStarts = 4;       // entry vertices that a walk begins with
-constexpr float kLengthened = 4;
 constexpr std::size_t kBlockParts = 4;   // of the next row, asked for with each block of this one
 constexpr std::size_t kAtOnce = 20;      // lines that the core has room to wait for
 
@@ -49,25 +48,12 @@ void GraphScan::bind(const GraphArrays& arrays) {
 }
 
 std::unique_ptr<GraphScan::Walk> GraphScan::borrow() {
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        if (!idle_.empty()) {
-            auto walk = std::move(idle_.back());
-            idle_.pop_back();
-            return walk;
-        }
+    auto walk = shelf_.take();
+    if (walk == nullptr) {
+        walk = std::make_unique<Walk>();
+        walk->query = codec_.make_query();
     }
-    auto fresh = std::make_unique<Walk>();
-    fresh->query = codec_.make_query();
-    return fresh;
-}
-
-void GraphScan::give_back(std::unique_ptr<Walk> walk) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    counters_.visited += walk->counters.visited;
-    counters_.entered += walk->counters.entered;
-    walk->counters = {};
-    idle_.push_back(std::move(walk));
+    return walk;
 }
 
 inline void ask(Ahead ahead) {

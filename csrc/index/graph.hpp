@@ -15,9 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
+#include <utility>
 #include <vector>
 
+#include "base/shelf.hpp"
 #include "base/topk.hpp"
 #include "index/candidate_pool.hpp"
 #include "index/graph_layout.hpp"
@@ -57,6 +58,12 @@ struct GraphQuery {
 
 struct GraphCounters {
     std::uint64_t visited = 0, entered = 0;
+
+    GraphCounters& operator+=(const GraphCounters& more) {
+        visited += more.visited;
+        entered += more.entered;
+        return *this;
+    }
 };
 
 // A vertex and its squared distance to something.
@@ -88,6 +95,8 @@ struct GraphWalk {
 
 class GraphScan {
 public:
+    static constexpr float kLengthened = 4;  // queries under ip, over the longest vector
+
     // Transform and codec must outlive the scan. `dim` is that of stored vectors, one less than the transform's under ip.
     GraphScan(Metric metric, const Transform& transform, const Codec& codec, RowType row_type, std::size_t degree);
     ~GraphScan();
@@ -102,7 +111,7 @@ public:
 
     using Walk = GraphWalk;
     std::unique_ptr<Walk> borrow();
-    void give_back(std::unique_ptr<Walk> walk);
+    void give_back(std::unique_ptr<Walk> walk) { shelf_.put(std::move(walk)); }
 
     // For the builder: all vertices that a search for `query` (dim() floats and, under ip, its lift) visits, with squared distances.
     void collect(const float* query, const GraphQuery& options, Walk& walk, std::vector<Edge>& visited);
@@ -115,7 +124,7 @@ public:
     const GraphArrays& arrays() const { return arrays_; }
     const Rows& rows() const { return rows_; }
     const std::vector<float>& mean() const { return mean_; }
-    GraphCounters counters() const { return counters_; }
+    GraphCounters counters() const { return shelf_.total(); }
 
 private:
     void begin(const float* query, const float* lift, const GraphQuery& options, Walk& w) const;
@@ -136,9 +145,7 @@ private:
     Rows rows_;  // the stored vectors, in their places in the rows
     std::vector<float> mean_;
     GraphArrays arrays_;
-    std::mutex mutex_;  // of the two below
-    std::vector<std::unique_ptr<Walk>> idle_;
-    GraphCounters counters_;
+    Shelf<Walk, GraphCounters> shelf_;
 };
 
 }  // namespace vsearch

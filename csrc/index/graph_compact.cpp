@@ -154,23 +154,8 @@ void GraphCompactScan::bind_coding(CompactCoding coding, const float* mean) {
 }
 
 std::unique_ptr<CompactWalk> GraphCompactScan::borrow() {
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        if (!idle_.empty()) {
-            auto walk = std::move(idle_.back());
-            idle_.pop_back();
-            return walk;
-        }
-    }
-    return std::make_unique<Walk>();
-}
-
-void GraphCompactScan::give_back(std::unique_ptr<Walk> walk) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    counters_.visited += walk->counters.visited;
-    counters_.entered += walk->counters.entered;
-    walk->counters = {};
-    idle_.push_back(std::move(walk));
+    auto walk = shelf_.take();
+    return walk != nullptr ? std::move(walk) : std::make_unique<Walk>();
 }
 
 // `lift` is the further coordinate of a stored vector that the builder looks for under ip, null for queries, which have none.

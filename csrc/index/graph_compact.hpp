@@ -22,9 +22,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
+#include <utility>
 #include <vector>
 
+#include "base/shelf.hpp"
 #include "base/topk.hpp"
 #include "index/candidate_pool.hpp"
 #include "index/graph.hpp"
@@ -125,7 +126,7 @@ public:
 
     using Walk = CompactWalk;
     std::unique_ptr<Walk> borrow();
-    void give_back(std::unique_ptr<Walk> walk);
+    void give_back(std::unique_ptr<Walk> walk) { shelf_.put(std::move(walk)); }
 
     // For the builder: slots of the k best of a search for a vector (with its lift under ip), and of all those it visits.
     void collect(const float* vector, const float* lift, const CompactQuery& options, Walk& walk, std::vector<std::uint32_t>& found);
@@ -137,7 +138,7 @@ public:
     const CompactCoding& coding() const { return coding_; }
     const CompactArrays& arrays() const { return arrays_; }
     const std::vector<float>& mean() const { return mean_; }
-    GraphCounters counters() const { return counters_; }
+    GraphCounters counters() const { return shelf_.total(); }
 
 private:
     void prepare(const float* query, const float* lift, const CompactQuery& options, Walk& w) const;
@@ -158,9 +159,7 @@ private:
     CompactCoding coding_;
     std::vector<float> mean_;
     CompactArrays arrays_;
-    std::mutex mutex_;  // of the two below
-    std::vector<std::unique_ptr<Walk>> idle_;
-    GraphCounters counters_;
+    Shelf<Walk, GraphCounters> shelf_;
 };
 
 }  // namespace vsearch

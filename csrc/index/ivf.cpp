@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -32,16 +31,6 @@ inline void prefetch(const void* p) {
 #else
     (void)p;
 #endif
-}
-
-void read_factors(const std::uint8_t* stored, std::size_t n, float low, float step, float* out) {
-    if (step < 0) {
-        kernels().widen_f16(stored, n, -step, out);
-        for (std::size_t v = 0; v < n; ++v) out[v] += low;
-        return;
-    }
-    const auto* steps = reinterpret_cast<const std::uint16_t*>(stored);
-    for (std::size_t v = 0; v < n; ++v) out[v] = low + step * static_cast<float>(steps[v]);
 }
 
 // The lanes of a block that hold a vector, and that the filter lets through.
@@ -84,7 +73,7 @@ struct IvfScan::Workspace {
     AlignedArray<float> bounds, least;  // of primed blocks, and the least of each
     AlignedArray<std::uint32_t> slots;
     AlignedArray<float> distances;
-    alignas(kAlignment) float factors[3][kBlock];  // of a block that does not hold them as floats
+    CodeFactors::Room factors;
     std::size_t waiting = 0;  // slots held in `slots` for the refine step
     IvfCounters counters;
 
@@ -92,23 +81,14 @@ struct IvfScan::Workspace {
 };
 
 IvfScan::IvfScan(Metric metric, const Transform& transform, const Codec* codec, bool compact, unsigned columns)
-    : metric_(metric), transform_(transform), codec_(codec), dim_(transform.dim()), compact_(compact), exact_(false) {
-    if (codec == nullptr) {
-        layout_ = BlockLayout(0, 0, sizeof(float));
-    } else {
+    : metric_(metric), transform_(transform), codec_(codec), dim_(transform.dim()) {
+    if (codec != nullptr) {
         const CodeShape& shape = codec->shape();
         if (shape.dim != transform.padded()) throw std::invalid_argument("the codec is not of the transform's dimension");
-        const unsigned stored = compact ? columns : shape.shifted ? 7u : 3u;
-        int count = 0;
-        for (int i = 0; i < 3; ++i)
-            if (stored >> i & 1u) column_[i] = count++;
-        layout_ = BlockLayout(shape.symbols, static_cast<std::size_t>(count), compact ? sizeof(std::uint16_t) : sizeof(float));
-        uniform_ = compact && count == 0;
+        factors_ = CodeFactors(shape, compact, columns);
         exact_ = shape.extra_bytes > 0 || shape.exact_tables;
-        if (!compact && shape.extra_bytes > 0) factor_bytes_ = static_cast<std::size_t>(count) * sizeof(float);
-        if (shape.extra_bytes > 0) extra_stride_ = factor_bytes_ + shape.extra_bytes;
     }
-    block_bytes_ = layout_.bytes;
+    block_bytes_ = layout().bytes;
 }
 
 IvfScan::~IvfScan() = default;
@@ -121,24 +101,12 @@ void IvfScan::bind_centroids(const float* centroids, const float* mean, std::siz
 }
 
 std::unique_ptr<IvfScan::Workspace> IvfScan::borrow() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) {
-        auto fresh = std::make_unique<Workspace>();
-        if (codec_ != nullptr) fresh->query = codec_->make_query();
-        return fresh;
+    auto workspace = shelf_.take();
+    if (workspace == nullptr) {
+        workspace = std::make_unique<Workspace>();
+        if (codec_ != nullptr) workspace->query = codec_->make_query();
     }
-    auto workspace = std::move(idle_.back());
-    idle_.pop_back();
     return workspace;
-}
-
-void IvfScan::give_back(std::unique_ptr<Workspace> workspace) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    counters_.scanned += workspace->counters.scanned;
-    counters_.survivors += workspace->counters.survivors;
-    counters_.refined += workspace->counters.refined;
-    workspace->counters = {};
-    idle_.push_back(std::move(workspace));
 }
 
 void IvfScan::search(const float* queries, std::size_t nq, const IvfQuery& options, std::size_t threads, std::int64_t* ids, float* distances) {
@@ -148,7 +116,7 @@ void IvfScan::search(const float* queries, std::size_t nq, const IvfQuery& optio
     parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
         search_one(queries + i * dim_, options, *workspaces[worker], ids + i * options.k, distances + i * options.k);
     });
-    for (auto& workspace : workspaces) give_back(std::move(workspace));
+    for (auto& workspace : workspaces) shelf_.put(std::move(workspace));
 }
 
 void IvfScan::prepare(const float* query, Workspace& w) const {
@@ -212,75 +180,28 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
     w.best.sort_into(ids, distances);
 }
 
-// The factors of a block's symbols as columns of floats.
-IvfScan::BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) const {
-    if (uniform_) return {w.factors[0], w.factors[1]};  // filled by prepare_codes
-    const float *add = nullptr, *rescale = nullptr;
-    if (compact_) {
-        const CompactFactors& c = arrays_.compact;
-        const auto widen = [&](std::size_t i) {
-            if (column_[i] >= 0)
-                read_factors(layout_.column(block, static_cast<std::size_t>(column_[i])), kBlock, c.low[i], c.step[i], w.factors[i]);
-            else
-                std::fill(w.factors[i], w.factors[i] + kBlock, c.low[i]);
-        };
-        widen(0);
-        if (c.root != 0) {
-            for (std::size_t v = 0; v < kBlock; ++v) w.factors[1][v] = c.root * std::sqrt(std::max(c.norm2 + c.norm2_add * w.factors[0][v], 0.0f));
-        } else {
-            widen(1);
-            for (std::size_t v = 0; v < kBlock; ++v) w.factors[1][v] *= c.ratio;
-        }
-        add = w.factors[0], rescale = w.factors[1];
-    } else {
-        add = layout_.floats(block, static_cast<std::size_t>(column_[0]));
-        rescale = layout_.floats(block, static_cast<std::size_t>(column_[1]));
-    }
-    if (column_[2] >= 0) {  // a grid that is not centred on zero: its constant joins `add`
-        const float* shift = w.factors[2];
-        if (compact_)
-            read_factors(layout_.column(block, static_cast<std::size_t>(column_[2])), kBlock, arrays_.compact.low[2], arrays_.compact.step[2], w.factors[2]);
-        else
-            shift = layout_.floats(block, static_cast<std::size_t>(column_[2]));
-        for (std::size_t v = 0; v < kBlock; ++v) w.factors[0][v] = add[v] + w.query->sum() * shift[v];
-        add = w.factors[0];
-    }
-    return {add, rescale};
+BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) const {
+    return factors_.of_symbols(block, arrays_.compact, w.query->sum(), w.factors);
 }
 
-// The factors of the whole code of one vector.
 Factors IvfScan::full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const {
-    float out[3] = {0, 0, 0};
-    for (int i = 0; i < 3; ++i) {
-        if (compact_) out[i] = arrays_.compact.low[i];
-        if (column_[i] < 0) continue;
-        const auto at = static_cast<std::size_t>(column_[i]);
-        if (compact_)
-            read_factors(layout_.column(block, at) + lane * sizeof(std::uint16_t), 1, arrays_.compact.low[i], arrays_.compact.step[i], &out[i]);
-        else if (factor_bytes_ > 0)
-            std::memcpy(&out[i], arrays_.extra + slot * extra_stride_ + at * sizeof(float), sizeof(float));
-        else
-            out[i] = layout_.floats(block, at)[lane];
-    }
-    return {out[0], out[1], out[2]};
+    return factors_.of_whole(block, lane, arrays_.extra + slot * extra_stride(), arrays_.compact);
 }
 
 // The estimate of the whole code of one vector, and what `rescale` is of it.
 float IvfScan::full_estimate(const std::uint8_t* block, std::size_t lane, std::uint32_t slot, const ListTerms& terms, const Workspace& w,
                              float& rescale) const {
-    const std::uint8_t* extra = arrays_.extra != nullptr ? arrays_.extra + slot * extra_stride_ + factor_bytes_ : nullptr;
+    const std::uint8_t* extra = arrays_.extra != nullptr ? factors_.extra_bits(arrays_.extra + slot * extra_stride()) : nullptr;
     const Factors f = full_factors(block, lane, slot);
     rescale = f.rescale;
-    return terms.base + f.add + f.shift * w.query->sum() + f.rescale * w.query->full_dot(layout_.codes(block), lane, extra);
+    return terms.base + f.add + f.shift * w.query->sum() + f.rescale * w.query->full_dot(layout().codes(block), lane, extra);
 }
 
 // What the query needs beyond its transform to meet codes.
 void IvfScan::prepare_codes(Workspace& w) const {
     if (codec_ == nullptr) return;
     w.query->prepare(w.rotated.data());
-    if (!uniform_) return;
-    std::fill(w.factors[0], w.factors[0] + kBlock, arrays_.compact.low[0]);
-    std::fill(w.factors[1], w.factors[1] + kBlock, arrays_.compact.low[1] * arrays_.compact.ratio);
+    if (factors_.uniform()) factors_.fill(arrays_.compact, w.factors);
 }
 
 // A list's constants of the bound add + rescale * (scale * sums + offset): rescale is negative, so margins lower the estimate. A wrong
@@ -307,10 +228,10 @@ struct IvfScan::SymbolBound {
 };
 
 void IvfScan::survives(const std::uint8_t* block, unsigned lane, float bound, Workspace& w) const {
-    const std::uint32_t slot = layout_.slot(block)[lane];
+    const std::uint32_t slot = layout().slot(block)[lane];
     w.pending.push_back({bound, slot, block, lane});
     if (arrays_.extra != nullptr)
-        prefetch(arrays_.extra + slot * extra_stride_);
+        prefetch(arrays_.extra + slot * extra_stride());
     else if (arrays_.rows.data != nullptr)
         arrays_.rows.prefetch(slot);
 }
@@ -331,10 +252,10 @@ std::size_t IvfScan::prime(std::uint32_t list, const ListTerms& terms, const Ivf
     w.counters.scanned += size;
     for (std::size_t i = 0; i < blocks; ++i) {
         const std::uint8_t* block = first + i * block_bytes_;
-        const std::uint32_t live = live_lanes(layout_.slot(block), size - i * kBlock, options.filter);
+        const std::uint32_t live = live_lanes(layout().slot(block), size - i * kBlock, options.filter);
         const BlockFactors f = factors(block, w);
         float* bounds = w.bounds.data() + i * kBlock;
-        kernel.fastscan_bound(layout_.codes(block), w.query->lut(), layout_.symbols, f.add, f.rescale, b.scale, b.offset, kNone, bounds);
+        kernel.fastscan_bound(layout().codes(block), w.query->lut(), layout().symbols, f.add, f.rescale, b.scale, b.offset, kNone, bounds);
         for (std::uint32_t dead = ~live; dead != 0; dead &= dead - 1) bounds[lowest_bit64(dead)] = kNone;
         least[i] = least_of_block(bounds);
     }
@@ -375,25 +296,25 @@ void IvfScan::scan_codes(std::uint32_t list, const ListTerms& terms, const std::
             for (std::size_t at = 0; at < block_bytes_; at += 64) prefetch(next + at);
             next += block_bytes_;
         }
-        const std::uint32_t live = live_lanes(layout_.slot(block), size - first, options.filter);
+        const std::uint32_t live = live_lanes(layout().slot(block), size - first, options.filter);
         if (live == 0) continue;
         const BlockFactors f = factors(block, w);
         const float threshold = w.best.threshold() - b.low;
         std::uint32_t mask = live;
-        if (uniform_) {
+        if (factors_.uniform()) {
             if (threshold != known) least = b.least(threshold, f.add[0], f.rescale[0]), known = threshold;
-            mask &= kernel.fastscan_at_least(layout_.codes(block), query.lut(), layout_.symbols, least, sums);
+            mask &= kernel.fastscan_at_least(layout().codes(block), query.lut(), layout().symbols, least, sums);
             for (std::uint32_t left = mask; left != 0; left &= left - 1) {
                 const unsigned lane = lowest_bit64(left);
                 bounds[lane] = b.at(sums[lane], f.add[0], f.rescale[0]);
             }
         } else {
             const auto below = [&](std::size_t symbols, float constant) {
-                return kernel.fastscan_bound(layout_.codes(block), query.lut(), symbols, f.add, f.rescale, b.scale, constant, threshold, bounds);
+                return kernel.fastscan_bound(layout().codes(block), query.lut(), symbols, f.add, f.rescale, b.scale, constant, threshold, bounds);
             };
             // The segments that vary most come first; where they exclude all 32 the others need not be read (arXiv 2509.12086, section 4).
             if (lead > 0 && (live & below(lead, b.lead_offset)) == 0) continue;
-            mask &= below(layout_.symbols, b.offset);
+            mask &= below(layout().symbols, b.offset);
         }
         for (; mask != 0; mask &= mask - 1) {
             const unsigned lane = lowest_bit64(mask);
@@ -484,7 +405,7 @@ void IvfScan::estimate_slot(std::uint32_t slot, float epsilon, Workspace& w, flo
     kernels().l2_f32(w.rotated.data(), coarse_.centroid(list), 0, nullptr, 1, transform_.padded(), &distance2);
     const ListTerms t = terms(list, distance2, epsilon, w);
     std::uint16_t sums[kBlock];
-    kernels().fastscan(layout_.codes(block), w.query->lut(), layout_.symbols, sums);
+    kernels().fastscan(layout().codes(block), w.query->lut(), layout().symbols, sums);
     const BlockFactors f = factors(block, w);
     const float dot = w.query->scale() * static_cast<float>(sums[lane]) + w.query->offset();
     first = t.base + f.add[lane] + f.rescale[lane] * dot;
@@ -499,7 +420,7 @@ void IvfScan::estimate(const float* query, float epsilon, float* first_estimate,
     prepare_codes(*workspace);
     for (std::size_t slot = 0; slot < arrays_.n; ++slot)
         estimate_slot(static_cast<std::uint32_t>(slot), epsilon, *workspace, first_estimate[slot], lower_bound[slot], full_estimate[slot]);
-    give_back(std::move(workspace));
+    shelf_.put(std::move(workspace));
 }
 
 bool IvfScan::consistent(std::size_t block_count) const {
@@ -513,7 +434,7 @@ bool IvfScan::consistent(std::size_t block_count) const {
         for (std::size_t i = 0; i < size; ++i) {
             const std::size_t position = first * kBlock + i;
             const std::uint8_t* block = arrays_.blocks + position / kBlock * block_bytes_;
-            const std::uint32_t* slots = layout_.slot(block);
+            const std::uint32_t* slots = layout().slot(block);
             const std::uint32_t slot = slots[position % kBlock];
             if (slot >= arrays_.n || arrays_.position[slot] != position || arrays_.block_list[position / kBlock] != list) return false;
         }

@@ -17,30 +17,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/shelf.hpp"
 #include "base/topk.hpp"
 #include "index/coarse.hpp"
+#include "index/code_factors.hpp"
 #include "index/rows.hpp"
 #include "quantize/block.hpp"
 #include "quantize/codec.hpp"
 #include "quantize/transform.hpp"
 
 namespace vsearch {
-
-// How the 16-bit factors of a compact index are read: column i is low[i] + step[i] times the uint16 that is stored, or
-// where step[i] is negative, low[i] - step[i] times the f16 (coarser for the many, but wide enough for outliers). A compact index has one list,
-// whose centroid is the mean, so `add` of a code's symbols is that of the whole code. Their `rescale` is, but for `wobble` (the
-// standard deviation of its relative error), `ratio` times that of the whole code; or, where |o|^2 can be had from `add` (it is add under l2, and under cosine |x| = 1 gives
-// |o|^2 = 1 - |mean|^2 + 2 add), root * |o| with |o|^2 = norm2 + norm2_add * add. `root` 0 chooses the ratio.
-struct CompactFactors {
-    float low[3] = {0, 0, 0};  // the factor itself in columns that are not stored
-    float step[3] = {0, 0, 0};
-    float ratio = 1;
-    float root = 0, norm2 = 0, norm2_add = 0;
-    float wobble = 0;
-};
 
 struct IvfArrays {
     std::size_t n = 0;                             // slots in use
@@ -67,6 +55,13 @@ struct IvfQuery {
 // What a search did, for the benches and for those who want to know why.
 struct IvfCounters {
     std::uint64_t scanned = 0, survivors = 0, refined = 0;
+
+    IvfCounters& operator+=(const IvfCounters& more) {
+        scanned += more.scanned;
+        survivors += more.survivors;
+        refined += more.refined;
+        return *this;
+    }
 };
 
 class IvfScan {
@@ -90,9 +85,9 @@ public:
 
     std::size_t size() const { return arrays_.n; }
     const Transform& transform() const { return transform_; }
-    std::size_t extra_stride() const { return extra_stride_; }
-    const BlockLayout& layout() const { return layout_; }
-    IvfCounters counters() const { return counters_; }
+    std::size_t extra_stride() const { return factors_.extra_stride(); }
+    const BlockLayout& layout() const { return factors_.layout(); }
+    IvfCounters counters() const { return shelf_.total(); }
 
 private:
     struct Workspace;
@@ -104,14 +99,10 @@ private:
     };
 
     std::unique_ptr<Workspace> borrow();
-    void give_back(std::unique_ptr<Workspace> workspace);
 
     void search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances);
     void prepare(const float* query, Workspace& w) const;
     ListTerms terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const;
-    struct BlockFactors {
-        const float *add, *rescale;
-    };
     BlockFactors factors(const std::uint8_t* block, Workspace& w) const;
     Factors full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const;
     float full_estimate(const std::uint8_t* block, std::size_t lane, std::uint32_t slot, const ListTerms& terms, const Workspace& w, float& rescale) const;
@@ -131,21 +122,14 @@ private:
     const Transform& transform_;
     const Codec* codec_;
     std::size_t dim_;  // of vectors
-    bool compact_;
-    int column_[3] = {-1, -1, -1};   // of add, rescale and shift in a block
-    bool exact_;                     // whether survivors are estimated again before anything else
-    bool uniform_ = false;           // whether all vectors have the same factors
-    BlockLayout layout_;
+    bool exact_ = false;  // whether survivors are estimated again before anything else
+    CodeFactors factors_;
     std::size_t block_bytes_;
-    std::size_t factor_bytes_ = 0;   // before the extra bits of a row
-    std::size_t extra_stride_ = 0;
     std::vector<float> mean_;  // P mean
     float mean_norm2_ = 0;
     CoarseQuantizer coarse_;
     IvfArrays arrays_;
-    std::mutex mutex_;  // of the two below
-    std::vector<std::unique_ptr<Workspace>> idle_;
-    IvfCounters counters_;
+    Shelf<Workspace, IvfCounters> shelf_;
 };
 
 }  // namespace vsearch

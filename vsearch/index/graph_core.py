@@ -34,8 +34,6 @@ ADD_SHARE = 64
 """New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
 CHECK_SHARE = 16
 """Vertices are looked for that cannot be reached, once one in so many has changed."""
-LENGTHENED = 4.0
-"""Length of a query in a walk under ip, over that of the longest vector."""
 LONGER = 1.05
 """Squared length that an added vector may have under ip, relative to the longest there was when the graph was built."""
 HALF_TOP, HALF_STEP = 1024.0, 2.0
@@ -362,10 +360,10 @@ class GraphCore:
         """What a walk compares with the usual distance: that of the k-th best (nq,) beyond the least there could be."""
         if self.metric != "ip":
             return distances if self.metric == "l2" else 2 * distances
-        # As long as they are made (csrc/index/graph.cpp): LENGTHENED times as long as the longest vector.
+        # As long as they are made: `scan.lengthened` times as long as the longest vector.
         lengths = np.maximum(np.linalg.norm(queries, axis=1), np.float32(1e-30))
         short: np.ndarray = self.reach2 + math.sqrt(self.reach2) * distances / lengths
-        return 2 * LENGTHENED * short
+        return 2 * np.float32(self.scan.lengthened) * short
 
     @property
     def nbytes(self) -> int:

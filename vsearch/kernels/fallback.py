@@ -15,6 +15,7 @@
     numba_state      what the IVF walk reads and writes                          index/ivf.hpp
     numba_walk       the IVF walk                                                index/ivf.cpp
     numba_ivf        its binding                                                 bindings/ivf.cpp
+    numba_bound      what the bindings of both graphs share                      bindings/graph_parts.hpp
     numba_graph      the graph's binding                                         bindings/graph.cpp
     numba_graph_walk  its walk                                                   index/graph.hpp, candidate_pool.hpp
     numba_graph_build  its builder                                               index/graph_build.hpp, graph_prune.hpp

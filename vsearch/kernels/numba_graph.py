@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from vsearch.kernels.numba_base import (
-    INNER_PRODUCT,
-    Exclusive,
-    Gate,
-    array,
-    frozen,
-    metric_code,
-    over_ranges,
-    require,
-)
+from vsearch.kernels.numba_base import INNER_PRODUCT, array, frozen, metric_code, require
+from vsearch.kernels.numba_bound import NO_LIFTS, NO_VISITS, BoundWalk, Found, check_lifts
 from vsearch.kernels.numba_codec import Codec
 from vsearch.kernels.numba_codes import BLOCK, block_bytes
-from vsearch.kernels.numba_distance import INT8, ITEM_BYTES, KINDS, NO_ROWS, ready_query
+from vsearch.kernels.numba_distance import INT8, ITEM_BYTES, KINDS, NO_ROWS
 from vsearch.kernels.numba_graph_walk import (
     ENTERED,
+    LENGTHENED,
     VISITED,
     Blocks,
     GraphArrays,
@@ -39,9 +29,6 @@ from vsearch.kernels.numba_transform import Transform
 
 ALIGNMENT = 64
 FACTOR_BYTES = 2
-NO_FILTER = frozen(np.empty(0, np.uint8))
-NO_LIFTS = frozen(np.empty(0, np.float32))
-NO_VISITS = np.empty((1, 0), np.int64)
 
 
 def _views(data: np.ndarray) -> Blocks:
@@ -49,10 +36,11 @@ def _views(data: np.ndarray) -> Blocks:
     return Blocks(frozen(data), frozen(data.view(np.uint16)), frozen(data.view(np.uint32)))
 
 
-class GraphScan:
+class GraphScan(BoundWalk):
     """The walk over rows that Python owns: a stored vector each, and blocks of its neighbours' codes."""
 
     def __init__(self, metric: str, transform: Transform, codec: Codec, row_dtype: str, degree: int) -> None:
+        super().__init__()
         self.metric, self.transform, self.codec = metric_code(metric), transform, codec
         require(row_dtype in KINDS, "unknown row dtype")
         require(codec.dim == transform.padded, "the codec is not of the transform's dimension")
@@ -62,10 +50,6 @@ class GraphScan:
         vector = -(-self.dim * ITEM_BYTES[kind] // ALIGNMENT) * ALIGNMENT
         self.layout = Layout(vector, block, degree // BLOCK, codec.symbols)
         self._rows = NO_ROWS._replace(kind=kind, dim=self.dim)
-        self._gate = Gate()
-        self._lock = threading.Lock()  # of the two below
-        self._counters = np.zeros(3, dtype=np.int64)
-        self._idle: list[Work] = []
 
     @property
     def row_bytes(self) -> int:
@@ -76,6 +60,11 @@ class GraphScan:
     def block_bytes(self) -> int:
         """Bytes of a block of 32 neighbours."""
         return self.layout.block_bytes
+
+    @property
+    def lengthened(self) -> float:
+        """Length of queries under ip in a walk, over that of the longest vector."""
+        return float(LENGTHENED)
 
     def bind_mean(self, mean: np.ndarray) -> None:
         """The transformed mean."""
@@ -102,16 +91,11 @@ class GraphScan:
         require(len(rows) >= n and len(ids) >= n, "rows: wrong shape")
         require(entries.ndim == 2 and entries.shape[1] == self.block_bytes, "entries: wrong shape")
         require(len(entries) * BLOCK >= entry_count, "entries: wrong shape")
-        blocks, table, more = _views(rows), self._rows.factors, NO_LIFTS
+        blocks, table = _views(rows), self._rows.factors
         if self._rows.kind == INT8:
             table = array(factors, np.float32)
             require(table.ndim == 2 and len(table) >= n and table.shape[1] == 2, "factors: wrong shape")
-        if lifts is not None:
-            more = array(lifts, np.float32)
-            require(more.ndim == 1 and len(more) >= n, "lifts: wrong shape")
-        with self._lock:
-            self._idle.clear()
-        self.arrays = GraphArrays(
+        arrays = GraphArrays(
             n=n,
             metric=self.metric,
             layout=self.layout,
@@ -124,10 +108,11 @@ class GraphScan:
             blocks=blocks,
             entries=_views(entries[: -(-entry_count // BLOCK)]),
             ids=ids,
-            lifts=more,
+            lifts=check_lifts(lifts, n),
             scales=(np.float32(add_scale), np.float32(rescale_scale)),
             reach2=np.float32(reach2),
         )
+        self._set(arrays)
 
     def neighbours(self, words: np.ndarray, first: int, last: int) -> np.ndarray:
         """Slots (last - first, blocks, 32) in rows that are given as uint32, as a view."""
@@ -155,53 +140,27 @@ class GraphScan:
         matches: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         """(ids, distances) of the k nearest, (k,) for one query and (nq, k) for many."""
-        queries = array(queries, np.float32)
-        require(queries.ndim in (1, 2) and queries.shape[-1] == self.dim, "queries: wrong shape")
-        require(k > 0 and most > 0, "k and most must be positive")
-        many = queries.reshape(-1, self.dim)
-        ids, distances = np.empty((len(many), k), np.int64), np.empty((len(many), k), np.float32)
-        bitmap = NO_FILTER if filter is None else array(filter, np.uint8)
-        with self._gate.shared():
-            x, few = self.arrays, False
-            require(filter is None or bitmap.size >= (x.n + 7) // 8, "filter: wrong length")
-            if filter is not None:
-                few = matches_are_few(matches, k, most, x.n)
-                most = int(float(most) * x.n / max(matches, 1))
-            pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
-            search = Search(np.float32(effort), most, pace, filter is not None, bitmap, few)
+        pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
 
-            def piece(first: int, last: int) -> None:
-                with self.work() as work:
-                    search_queries(x, search, many, NO_LIFTS, first, last, work, distances, ids, NO_VISITS)
+        def find(x: GraphArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
+            few = filter is not None and matches_are_few(matches, k, most, x.n)
+            search = Search(np.float32(effort), visits, pace, filter is not None, bitmap, few)
+            found = part.work, part.distances, part.ids, NO_VISITS
+            search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)
 
-            over_ranges(len(many), threads, 1, piece)
-        shape = (*queries.shape[:-1], k)
-        return ids.reshape(shape), distances.reshape(shape)
+        return self._answer(queries, k, most, threads, filter, matches, find)
 
     def try_search(
         self, query: Any, k: Any, effort: float, most: int, usual: float, steepness: float, slack: float
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """A search on one thread, or None where the arguments are not ready for it."""
-        ready = ready_query(query, k, self.dim, self.metric)
+        ready = self._ready(query, k)
         return None if ready is None else self.search(ready, k, effort, most, usual, steepness, slack, 1, None, 0)
 
-    @contextmanager
-    def work(self) -> Iterator[Work]:
-        """Scratch of a thread for the arrays of now; what is done with it is counted."""
-        with self._lock:
-            x = self.arrays
-            work = self._idle.pop() if self._idle else new_work(x)
-        yield work
-        with self._lock:
-            self._counters += work.counts
-            work.counts[VISITED] = work.counts[ENTERED] = 0
-            if x is self.arrays:
-                self._idle.append(work)
+    def _new_work(self) -> Work:
+        return new_work(self.arrays)
 
-    def counters(self) -> dict[str, int]:
-        """What the searches so far did."""
-        return {"visited": int(self._counters[VISITED]), "entered": int(self._counters[ENTERED])}
-
-    def exclusive(self) -> Exclusive:
-        """A context in which nobody searches."""
-        return Exclusive(self._gate)
+    def _counted(self, work: Work) -> dict[str, int]:
+        done = {"visited": int(work.counts[VISITED]), "entered": int(work.counts[ENTERED])}
+        work.counts[VISITED] = work.counts[ENTERED] = 0
+        return done

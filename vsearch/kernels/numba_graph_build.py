@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vsearch.kernels.numba_base import Float, Int, array, frozen, jit, over_ranges, require
+from vsearch.kernels.numba_bound import NO_FILTER, NO_LIFTS
 from vsearch.kernels.numba_codes import BLOCK, write_blocks
 from vsearch.kernels.numba_distance import Rows, l2
-from vsearch.kernels.numba_graph import FACTOR_BYTES, NO_FILTER, NO_LIFTS, GraphScan
+from vsearch.kernels.numba_graph import FACTOR_BYTES, GraphScan
 from vsearch.kernels.numba_graph_near import NearLists, StoredVectors
 from vsearch.kernels.numba_graph_walk import Search, read_vector, search_queries
 from vsearch.kernels.numba_pace import NO_PACE
+from vsearch.kernels.numba_pool import NONE
 from vsearch.kernels.numba_topk import close, push
 
 AT_ONCE = 64  # vertices whose candidates or codes are held
@@ -24,7 +26,6 @@ HUB = 4  # incoming edges of a vertex that are looked at, the nearest, over the 
 NEAREST = 4  # of what the rule drops, taken in any case
 SLACK, SLACK_STEPS = np.float32(1.05), 5  # of the rule, for what it leaves of the degree
 DROPPED_SHARE = 2  # dropped candidates that are remembered, over the degree
-NONE = -1
 ROWS_LOOKED_AT = 4096
 LARGEST_HALF = np.float32(65504)
 

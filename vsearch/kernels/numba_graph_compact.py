@@ -6,27 +6,14 @@ those of the vectors that codes stand for.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from vsearch.kernels.numba_base import (
-    INNER_PRODUCT,
-    L2,
-    Exclusive,
-    Gate,
-    array,
-    frozen,
-    metric_code,
-    over_ranges,
-    require,
-)
-from vsearch.kernels.numba_distance import KINDS, NO_ROWS, ready_query, rows_view, widened
-from vsearch.kernels.numba_graph import NO_FILTER, NO_LIFTS, NO_VISITS
-from vsearch.kernels.numba_graph_build import AT_ONCE, NONE, Links, _select, _spread, offers, rename_neighbours
+from vsearch.kernels.numba_base import INNER_PRODUCT, L2, array, frozen, metric_code, over_ranges, require
+from vsearch.kernels.numba_bound import NO_FILTER, NO_LIFTS, NO_VISITS, BoundWalk, Found, check_lifts
+from vsearch.kernels.numba_distance import KINDS, NO_ROWS, rows_view, widened
+from vsearch.kernels.numba_graph_build import AT_ONCE, Links, _select, _spread, offers, rename_neighbours
 from vsearch.kernels.numba_graph_compact_walk import (
     ENTERED,
     GROUP,
@@ -39,16 +26,18 @@ from vsearch.kernels.numba_graph_compact_walk import (
     search_queries,
 )
 from vsearch.kernels.numba_pace import NO_PACE, Pace
+from vsearch.kernels.numba_pool import NONE
 from vsearch.kernels.numba_transform import Transform
 
 MATCH_SHARE = 10  # a visit makes some ten scores
 FACTORS = 3
 
 
-class GraphCompactScan:
+class GraphCompactScan(BoundWalk):
     """The walk over rows that Python owns: a code each, its factors, and the slots of its neighbours."""
 
     def __init__(self, metric: str, transform: Transform, wide: int, narrow: int, degree: int) -> None:
+        super().__init__()
         self.metric, self.transform, self.degree = metric_code(metric), transform, degree
         require(wide + narrow > 0 and narrow % GROUP == 0, "there must be dims, and those of 4 bits a multiple of 64")
         require(degree > 0, "the degree must be positive")
@@ -57,10 +46,6 @@ class GraphCompactScan:
         lists_at = -(-(factors_at + FACTORS) // 16) * 16
         self.layout = Layout(wide, narrow, factors_at, lists_at, degree)
         self._coded = False
-        self._gate = Gate()
-        self._lock = threading.Lock()  # of the two below
-        self._counters = np.zeros(2, dtype=np.int64)
-        self._idle: list[Work] = []
 
     @property
     def row_bytes(self) -> int:
@@ -94,17 +79,12 @@ class GraphCompactScan:
         require(rows.ndim == 2 and rows.shape[1] == self.row_bytes, "rows: wrong shape")
         require(len(rows) >= n and len(ids) >= n, "rows: wrong shape")
         require(entries.ndim == 1 and self._coded, "entries: wrong shape, or no coding")
-        more, held = NO_LIFTS, NO_ROWS
-        if lifts is not None:
-            more = array(lifts, np.float32)
-            require(more.ndim == 1 and len(more) >= n, "lifts: wrong shape")
+        held = NO_ROWS
         if store is not None:
             require(store_dtype in KINDS, "unknown row dtype")
             held = rows_view(store_dtype, store, factors)
             require(held.dim == self.dim and len(store) >= n, "store: wrong shape")
-        with self._lock:
-            self._idle.clear()
-        self.arrays = CompactArrays(
+        arrays = CompactArrays(
             n=n,
             metric=self.metric,
             layout=self.layout,
@@ -119,11 +99,12 @@ class GraphCompactScan:
             words=frozen(rows.view(np.uint32)),
             entries=entries,
             ids=ids,
-            lifts=more,
+            lifts=check_lifts(lifts, n),
             reach2=np.float32(reach2),
             refined=store is not None,
             store=held,
         )
+        self._set(arrays)
 
     def neighbours(self, words: np.ndarray) -> np.ndarray:
         """Slots (n, degree) in the rows in use that are given as uint32, as a view."""
@@ -149,58 +130,33 @@ class GraphCompactScan:
         matches: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         """(ids, distances) of the k nearest, (k,) for one query and (nq, k) for many."""
-        queries = array(queries, np.float32)
-        require(queries.ndim in (1, 2) and queries.shape[-1] == self.dim, "queries: wrong shape")
-        require(k > 0 and most > 0, "k and most must be positive")
-        many = queries.reshape(-1, self.dim)
-        ids, distances = np.empty((len(many), k), np.int64), np.empty((len(many), k), np.float32)
-        bitmap = NO_FILTER if filter is None else array(filter, np.uint8)
-        with self._gate.shared():
-            x, few = self.arrays, False
-            require(filter is None or bitmap.size >= (x.n + 7) // 8, "filter: wrong length")
-            if filter is not None:
-                few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
-                most = int(float(most) * x.n / max(matches, 1))
-            pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
-            search = Search(np.float32(effort), most, pace, window, filter is not None, bitmap, few)
+        pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
 
-            def piece(first: int, last: int) -> None:
-                with self.work() as work:
-                    search_queries(x, search, many, NO_LIFTS, first, last, work, distances, ids, NO_VISITS)
+        def find(x: CompactArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
+            few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
+            filtered = filter is not None
+            search = Search(np.float32(effort), visits, pace, window, filtered, bitmap, filtered and few)
+            found = part.work, part.distances, part.ids, NO_VISITS
+            search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)
 
-            over_ranges(len(many), threads, 1, piece)
-        shape = (*queries.shape[:-1], k)
-        return ids.reshape(shape), distances.reshape(shape)
+        return self._answer(queries, k, most, threads, filter, matches, find)
 
     def try_search(
         self, query: Any, k: Any, effort: float, most: int, window: int, usual: float, steepness: float, slack: float
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """A search on one thread, or None where the arguments are not ready for it."""
-        ready = ready_query(query, k, self.dim, self.metric)
+        ready = self._ready(query, k)
         if ready is None:
             return None
         return self.search(ready, k, effort, most, window, usual, steepness, slack, 1, None, 0)
 
-    @contextmanager
-    def work(self) -> Iterator[Work]:
-        """Scratch of a thread for the arrays of now; what is done with it is counted."""
-        with self._lock:
-            x = self.arrays
-            work = self._idle.pop() if self._idle else new_work(x, self.transform.padded)
-        yield work
-        with self._lock:
-            self._counters += work.counts[[VISITED, ENTERED]]
-            work.counts[VISITED] = work.counts[ENTERED] = 0
-            if x is self.arrays:
-                self._idle.append(work)
+    def _new_work(self) -> Work:
+        return new_work(self.arrays, self.transform.padded)
 
-    def counters(self) -> dict[str, int]:
-        """What the searches so far did."""
-        return {"visited": int(self._counters[0]), "entered": int(self._counters[1])}
-
-    def exclusive(self) -> Exclusive:
-        """A context in which nobody searches."""
-        return Exclusive(self._gate)
+    def _counted(self, work: Work) -> dict[str, int]:
+        done = {"visited": int(work.counts[VISITED]), "entered": int(work.counts[ENTERED])}
+        work.counts[VISITED] = work.counts[ENTERED] = 0
+        return done
 
     def vectors(self, slots: np.ndarray) -> np.ndarray:
         """Vectors of some vertices, float32, between which distances are those of the metric: the stored ones, or what
