@@ -191,6 +191,7 @@ class GraphCompactScan:
         store: Any,
         factors: Any,
         n: int,
+        hidden: int = 0,
     ) -> None: ...
     def bind_coding(
         self,
@@ -236,6 +237,7 @@ class GraphScan:
         rescale_scale: float,
         reach2: float,
         n: int,
+        hidden: int = 0,
     ) -> None: ...
     def bind_mean(self, mean: npt.NDArray[np.float32]) -> None: ...
     def consistent(self) -> bool: ...

@@ -1,8 +1,10 @@
 // A many-readers, one-writer gate that lets a waiting writer in first.
 //
 // std::shared_mutex on glibc prefers readers: under eight searching threads a writer could wait for ever. Here a
-// writer that waits closes the door to new readers, so a commit is delayed by the searches in flight and no others.
-// Invariants: (1) readers_ > 0 excludes writing_; (2) while writers_waiting_ > 0 no reader enters.
+// writer that waits closes the door to new readers, so a commit is delayed by the searches in flight and no others. A writer that
+// comes again and again keeps no reader out either: as many as waited while it wrote enter before the next one.
+// Invariants: (1) readers_ > 0 excludes writing_; (2) while writers_waiting_ > 0 no reader enters but those owed_; (3) while any are
+// owed_ no writer enters.
 #pragma once
 
 #include <condition_variable>
@@ -14,7 +16,10 @@ class Gate {
 public:
     void enter_shared() {
         std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait(lock, [this] { return !writing_ && writers_waiting_ == 0; });
+        ++readers_waiting_;
+        changed_.wait(lock, [this] { return !writing_ && (writers_waiting_ == 0 || owed_ > 0); });
+        --readers_waiting_;
+        if (owed_ > 0) --owed_;
         ++readers_;
     }
     // Never waits: for callers that hold something the writer may need.
@@ -31,13 +36,14 @@ public:
     void enter_exclusive() {
         std::unique_lock<std::mutex> lock(mutex_);
         ++writers_waiting_;
-        changed_.wait(lock, [this] { return !writing_ && readers_ == 0; });
+        changed_.wait(lock, [this] { return !writing_ && readers_ == 0 && owed_ == 0; });
         --writers_waiting_;
         writing_ = true;
     }
     void leave_exclusive() {
         std::lock_guard<std::mutex> lock(mutex_);
         writing_ = false;
+        owed_ = readers_waiting_;
         changed_.notify_all();
     }
 
@@ -45,6 +51,8 @@ private:
     std::mutex mutex_;
     std::condition_variable changed_;
     int readers_ = 0;
+    int readers_waiting_ = 0;
+    int owed_ = 0;  // of those that wait, how many enter before any writer
     int writers_waiting_ = 0;
     bool writing_ = false;
 };

@@ -36,11 +36,14 @@ public:
     }
 
     void bind(const Array<std::int64_t>& ids, const Array<std::uint8_t>& rows, const py::object& factors, const Array<std::uint8_t>& entries,
-              std::size_t entry_count, const py::object& lifts, float add_scale, float rescale_scale, float reach2, std::size_t n) {
+              std::size_t entry_count, const py::object& lifts, float add_scale, float rescale_scale, float reach2, std::size_t n,
+              std::size_t hidden) {
         require(rows.ndim() == 2 && columns_of(rows) == scan_.layout().bytes && rows_of(rows) >= n && rows_of(ids) >= n, "rows: wrong shape");
         require(entries.ndim() == 2 && columns_of(entries) == scan_.layout().block.bytes && rows_of(entries) * kBlock >= entry_count, "entries: wrong shape");
         GraphArrays a;
+        require(hidden <= n, "hidden: more than there are");
         a.n = n;
+        a.hidden = hidden;
         a.ids = ids.data();
         a.rows = rows.data();
         if (scan_.rows().type == RowType::kInt8) {
@@ -66,7 +69,7 @@ public:
                      std::size_t threads, const py::object& filter, std::size_t matches) {
         require(k > 0 && most > 0, "k and most must be positive");
         const GraphQuery options = search_of(k, effort, most, {usual, steepness, slack});
-        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, options, threads, filter, matches);
+        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().shown(); }, kShortGraph, queries, options, threads, filter, matches);
     }
 
     // A search on one thread, or None where the arguments are not ready for it.
@@ -169,7 +172,7 @@ void register_graph(py::module_& m) {
              py::arg("codec"), py::arg("row_dtype"), py::arg("degree"))
         .def("bind_mean", &BoundGraph::bind_mean, py::arg("mean"))
         .def("bind", &BoundGraph::bind, py::arg("ids"), py::arg("rows"), py::arg("factors"), py::arg("entries"), py::arg("entry_count"), py::arg("lifts"),
-             py::arg("add_scale"), py::arg("rescale_scale"), py::arg("reach2"), py::arg("n"))
+             py::arg("add_scale"), py::arg("rescale_scale"), py::arg("reach2"), py::arg("n"), py::arg("hidden") = 0)
         .def("consistent", &BoundGraph::consistent)
         .def("search", &BoundGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("usual"),
              py::arg("steepness"), py::arg("slack"), py::arg("threads"), py::arg("filter"), py::arg("matches"))

@@ -31,11 +31,14 @@ public:
     }
 
     void bind(const Array<std::int64_t>& ids, const Array<std::uint8_t>& rows, const Array<std::uint32_t>& entries, const py::object& lifts,
-              float reach2, const std::string& store_dtype, const py::object& store, const py::object& factors, std::size_t n) {
+              float reach2, const std::string& store_dtype, const py::object& store, const py::object& factors, std::size_t n,
+              std::size_t hidden) {
         require(rows.ndim() == 2 && columns_of(rows) == scan_.layout().bytes && rows_of(rows) >= n && rows_of(ids) >= n, "rows: wrong shape");
         require(entries.ndim() == 1 && !scan_.mean().empty(), "entries: wrong shape, or no coding");
         CompactArrays a;
+        require(hidden <= n, "hidden: more than there are");
         a.n = n;
+        a.hidden = hidden;
         a.ids = ids.data();
         a.rows = rows.data();
         a.entries = entries.data();
@@ -60,7 +63,7 @@ public:
                      float slack, std::size_t threads, const py::object& filter, std::size_t matches) {
         require(k > 0 && most > 0, "k and most must be positive");
         const CompactQuery options = query_of(k, effort, most, window, {usual, steepness, slack});
-        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().n; }, kShortGraph, queries, options, threads, filter, matches);
+        return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().shown(); }, kShortGraph, queries, options, threads, filter, matches);
     }
 
     // A search on one thread, or None where the arguments are not ready for it.
@@ -133,7 +136,7 @@ void register_graph_compact(py::module_& m) {
              py::arg("narrow"), py::arg("degree"))
         .def("bind_coding", &BoundCompactGraph::bind_coding, py::arg("source"), py::arg("step"), py::arg("offset"), py::arg("mean"))
         .def("bind", &BoundCompactGraph::bind, py::arg("ids"), py::arg("rows"), py::arg("entries"), py::arg("lifts"), py::arg("reach2"), py::arg("store_dtype"),
-             py::arg("store"), py::arg("factors"), py::arg("n"))
+             py::arg("store"), py::arg("factors"), py::arg("n"), py::arg("hidden") = 0)
         .def("consistent", &BoundCompactGraph::consistent)
         .def("search", &BoundCompactGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"), py::arg("usual"),
              py::arg("steepness"), py::arg("slack"), py::arg("threads"), py::arg("filter"), py::arg("matches"))

@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "base/pool.hpp"
-#include "index/filter.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
@@ -199,7 +198,7 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     float score = 0;
     w.scorer.score(rows_.from(slot), nullptr, 1, &score);
     if (w.lift != 0.0f) score -= w.lift * arrays_.lifts[slot];
-    if (options.filter == nullptr || filter_bit(options.filter, slot)) w.best.push(score, slot);
+    if (options.may_return(slot)) w.best.push(score, slot);
     const float base = w.shift + w.scale * score;
     if (visited != nullptr) visited->push_back({base, slot});
     const float farthest = w.shift + w.scale * w.best.threshold() - w.least;
@@ -214,7 +213,8 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     return true;
 }
 
-void GraphScan::search(const float* queries, std::size_t nq, const GraphQuery& options, std::size_t threads, std::int64_t* ids, float* distances) {
+void GraphScan::search(const float* queries, std::size_t nq, GraphQuery options, std::size_t threads, std::int64_t* ids, float* distances) {
+    options.shown = arrays_.shown();
     threads = std::max<std::size_t>(1, std::min(threads, nq));
     std::vector<std::unique_ptr<Walk>> walks;
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
@@ -252,7 +252,7 @@ void GraphScan::scan_matches(const float* query, const GraphQuery& options, Walk
         for (std::size_t i = 0; i < waiting; ++i) w.best.push(scores[i], slots[i]);
         waiting = 0;
     };
-    each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
+    each_match(options.filter, 0, arrays_.shown(), [&](std::uint32_t slot) {
         slots[waiting++] = slot;
         if (waiting == kBlock) score();
     });

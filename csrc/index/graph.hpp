@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "base/shelf.hpp"
 #include "base/topk.hpp"
 #include "index/candidate_pool.hpp"
+#include "index/filter.hpp"
 #include "index/graph_layout.hpp"
 #include "index/pace.hpp"
 #include "index/rows.hpp"
@@ -31,6 +33,7 @@ namespace vsearch {
 
 struct GraphArrays {
     std::size_t n = 0;
+    std::size_t hidden = 0;                 // the last slots, which walks pass through and do not return: more is to join them
     const std::int64_t* ids = nullptr;      // n
     const std::uint8_t* rows = nullptr;     // n x layout.bytes
     const float* factors = nullptr;         // of int8 vectors
@@ -39,6 +42,8 @@ struct GraphArrays {
     FactorScales scales;
     const float* lifts = nullptr;  // ip: n, for the builder alone
     float reach2 = 0;              // ip: M^2
+
+    std::size_t shown() const { return n - hidden; }
 };
 
 struct GraphQuery {
@@ -48,6 +53,9 @@ struct GraphQuery {
     Pace pace;                              // more of both for queries that are far from their neighbours
     const std::uint8_t* filter = nullptr;   // packed bitmap by slot, or null
     std::size_t matches = 0;
+    std::size_t shown = std::numeric_limits<std::size_t>::max();  // slots from here on are not returned
+
+    bool may_return(std::uint32_t slot) const { return slot < shown && (filter == nullptr || filter_bit(filter, slot)); }
 
     // Of n vertices: a walk under a filter meets a match in n / matches, and makes that many times more visits.
     std::size_t most_visits(std::size_t n) const {
@@ -104,7 +112,7 @@ public:
     void bind_mean(const float* transformed_mean);
     void bind(const GraphArrays& arrays);
 
-    void search(const float* queries, std::size_t nq, const GraphQuery& options, std::size_t threads, std::int64_t* ids, float* distances);
+    void search(const float* queries, std::size_t nq, GraphQuery options, std::size_t threads, std::int64_t* ids, float* distances);
 
     // Whether every slot that a walk follows is in range.
     bool consistent() const;

@@ -6,7 +6,6 @@
 #include <stdexcept>
 
 #include "base/pool.hpp"
-#include "index/filter.hpp"
 #include "kernels/table.hpp"
 
 namespace vsearch {
@@ -187,9 +186,9 @@ void GraphCompactScan::prepare(const float* query, const float* lift, const Comp
     if (arrays_.store.data != nullptr) w.window.reset(std::max(options.window, options.k));
 }
 
-// Offers a scored vertex to the answer, where the filter lets it.
+// Offers a scored vertex to the answer.
 inline void GraphCompactScan::keep(std::uint32_t slot, float score, const CompactQuery& options, Walk& w) const {
-    if (options.filter != nullptr && !filter_bit(options.filter, slot)) return;
+    if (!options.may_return(slot)) return;
     w.best.push(score, slot);
     if (arrays_.store.data != nullptr) w.window.push(score, slot);
 }
@@ -291,7 +290,8 @@ void GraphCompactScan::walk(const CompactQuery& options, Walk& w) const {
     }
 }
 
-void GraphCompactScan::search(const float* queries, std::size_t nq, const CompactQuery& options, std::size_t threads, std::int64_t* ids, float* distances) {
+void GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery options, std::size_t threads, std::int64_t* ids, float* distances) {
+    options.shown = arrays_.shown();
     threads = std::max<std::size_t>(1, std::min(threads, nq));
     std::vector<std::unique_ptr<Walk>> walks;
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
@@ -321,7 +321,7 @@ void GraphCompactScan::scan_matches(const CompactQuery& options, Walk& w) const 
         for (std::size_t i = 0; i < w.slots.size(); ++i) keep(w.slots[i], w.scores[i], options, w);
         w.slots.clear();
     };
-    each_match(options.filter, 0, arrays_.n, [&](std::uint32_t slot) {
+    each_match(options.filter, 0, arrays_.shown(), [&](std::uint32_t slot) {
         w.slots.push_back(slot);
         if (w.slots.size() == kAtOnce) score();
     });

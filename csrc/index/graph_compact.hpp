@@ -81,6 +81,7 @@ private:
 
 struct CompactArrays {
     std::size_t n = 0;
+    std::size_t hidden = 0;                  // the last slots, which walks pass through and do not return: more is to join them
     const std::int64_t* ids = nullptr;       // n
     const std::uint8_t* rows = nullptr;      // n x layout.bytes
     const std::uint32_t* entries = nullptr;  // slots
@@ -88,6 +89,8 @@ struct CompactArrays {
     const float* lifts = nullptr;  // ip: n, for the builder alone
     float reach2 = 0;              // ip: M^2
     Rows store;                    // better vectors, data == nullptr where there are none
+
+    std::size_t shown() const { return n - hidden; }
 };
 
 struct CompactQuery : GraphQuery {
@@ -119,7 +122,7 @@ public:
     void bind_coding(CompactCoding coding, const float* mean);
     void bind(const CompactArrays& arrays) { arrays_ = arrays; }
 
-    void search(const float* queries, std::size_t nq, const CompactQuery& options, std::size_t threads, std::int64_t* ids, float* distances);
+    void search(const float* queries, std::size_t nq, CompactQuery options, std::size_t threads, std::int64_t* ids, float* distances);
 
     // Whether every slot that a walk follows is in range.
     bool consistent() const;

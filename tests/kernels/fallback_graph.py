@@ -60,12 +60,12 @@ class Graph:
         """A GraphScan that is bound to nothing."""
         return module.GraphScan(self.metric, self.transform(module), self.make(module), self.dtype, self.degree)
 
-    def bind(self, scan: Any, n: int | None = None) -> Any:
-        """The same scan, bound to the first n vertices."""
+    def bind(self, scan: Any, n: int | None = None, hidden: int = 0) -> Any:
+        """The same scan, bound to the first n vertices, of which the last are not to be found."""
         scan.bind_mean(self.mean)
         scan.bind(
             self.ids, self.rows, self.factors, self.blocks, self.count, self.lifts, *self.scales, self.reach2,
-            self.n if n is None else n,
+            self.n if n is None else n, hidden,
         )  # fmt: skip
         return scan
 

@@ -94,6 +94,25 @@ def test_walks_agree_in_answers_and_in_what_they_visit(case: Any) -> None:
     assert ours.try_search(Q[0], 0, 1.2, 200, *EVEN) is None
 
 
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_both_walk_through_hidden_vertices_and_return_none(metric: str) -> None:
+    graph, hidden = built(metric, "f32", 32, None, 40, 256), 600
+    ours, theirs = (graph.bind(graph.scan(module), graph.n, hidden) for module in (twin, core))
+    Q, shown = graph.queries(40), np.arange(graph.n) < graph.n - hidden
+    bits = np.packbits(shown[: graph.n - hidden] & (np.arange(graph.n - hidden) % 3 > 0), bitorder="little")
+    for matches, bitmap_of in ((0, None), (600, bits), (3, bits)):
+        call = Q, 10, 1.4, 200, *EVEN, 1, bitmap_of, matches
+        found = ours.search(*call)
+        same(found, theirs.search(*call), 1e-4)
+        assert not np.isin(found[0], graph.ids[~shown]).any()
+        if bitmap_of is None:
+            usual = graph.recall(graph.bound(core).search(*call)[0], Q)
+            assert graph.recall(found[0], Q, shown) >= usual - 0.02 > 0.9
+    for scan in (ours, theirs):
+        with pytest.raises(ValueError, match="hidden"):
+            graph.bind(scan, 10, 11)
+
+
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
 def test_both_give_far_queries_more(metric: str) -> None:
     graph = built(metric, "f32", 32, None, 40, 256)

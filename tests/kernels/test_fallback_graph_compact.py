@@ -90,12 +90,12 @@ class Compact:
         transform = module.Matrix(eye, eye, np.ascontiguousarray(eye.T))
         return module.GraphCompactScan(self.metric, transform, self.wide, self.narrow, DEGREE)
 
-    def bound(self, module: Any, n: int | None = None) -> Any:
-        """A scan over the first n vertices."""
+    def bound(self, module: Any, n: int | None = None, hidden: int = 0) -> Any:
+        """A scan over the first n vertices, of which the last are not to be found."""
         scan = self.scan(module)
         scan.bind_coding(self.source, self.step, self.offset, self.mean)
         n, entries = self.n if n is None else n, self.entries
-        call = self.dtype, self.store, self.factors, n
+        call = self.dtype, self.store, self.factors, n, hidden
         scan.bind(self.ids, self.rows, entries[entries < n], self.lifts, self.reach2, *call)
         return scan
 
@@ -128,6 +128,19 @@ SEARCHES = [  # k, effort, most, window, threads, share of the filter
 @lru_cache
 def made(metric: str, wide: int, dim: int, store: str | None) -> Compact:
     return Compact(metric, wide, dim, 1200, store)
+
+
+@pytest.mark.parametrize("case", [("l2", 61, 61, None), ("cosine", 48, 48, "f16")], ids=["codes", "stored"])
+def test_both_walk_through_hidden_vertices_and_return_none(case: Any) -> None:
+    graph, hidden = made(*case), 500
+    ours, theirs = (graph.bound(module, graph.n, hidden) for module in (twin, core))
+    Q, shown = graph.queries(40), graph.n - hidden
+    bits = np.packbits(np.arange(shown) % 3 > 0, bitorder="little")
+    for matches, bitmap_of in ((0, None), (460, bits), (3, bits)):
+        call = Q, 10, 1.4, 200, 30, *EVEN, 1, bitmap_of, matches
+        found, expected = ours.search(*call), theirs.search(*call)
+        assert (found[0] == expected[0]).mean() > 0.99
+        assert np.isin(found[0], [-1, *graph.ids[:shown]]).all() and (found[0] >= 0).mean() > 0.9
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))

@@ -241,12 +241,16 @@ class Index(ABC):
                 )
             if len(X) == 0:
                 return ids
-            prepared = self._encode(X, resolve_threads(threads), bar)
-            with self._commit():
-                slots = np.arange(len(known), len(known) + len(X))
-                self._insert(slots, prepared)
-                known.append(ids)
-                self._bind()
+            try:
+                prepared = self._encode(X, resolve_threads(threads), bar)
+                with self._commit():
+                    slots = np.arange(len(known), len(known) + len(X))
+                    self._insert(slots, prepared)
+                    known.append(ids)
+                    self._bind()
+            except BaseException:  # Ctrl-C, say
+                self._abandon()
+                raise
         return ids
 
     def remove(self, ids: Vectors) -> int:
@@ -495,6 +499,9 @@ class Index(ABC):
     @abstractmethod
     def _insert(self, slots: np.ndarray, prepared: Any) -> None:
         """Puts encoded vectors into new slots at the end."""
+
+    def _abandon(self) -> None:  # noqa: B027
+        """Forgets what `_encode` left behind for an `add` that failed."""
 
     @abstractmethod
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:

@@ -79,8 +79,9 @@ class Graph(Planned):
 
     A compact graph is built by way of a fast one, which is forgotten then: the memory that `fit` takes is that of both.
 
-    Searches wait while `add` and `remove` link vectors. `remove` goes over the neighbour lists of the whole graph once,
-    so many ids at a time cost little more than one.
+    While `add` links vectors searches go on without them; these wait for a batch of 32 at most, some 20 ms where it has
+    two threads. Then all are seen at once. Searches wait while `remove` mends the graph; it goes over all neighbour
+    lists once, so many ids at a time cost little more than one.
 
     Examples
     --------
@@ -176,22 +177,30 @@ class Graph(Planned):
         self._bind()
         far = None if self.quantizer.projects else graph.farness
         self.calibration = calibrate(self, base, rest, threads, bar, far)
-        graph.add(rest, threads)
+        graph.add(rest, np.arange(len(base), dtype=np.int64), threads, bar)
         return order
 
-    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray:
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
+        """Links the vectors, unseen as yet; those that no graph can take are given back, to link everything anew."""
         self._threads = threads
-        return X
+        if not self._core.fits(X):
+            return X
+        self._core.add(X, self._fitted().ids_by_slot, threads, bar)
+        return None
 
-    def _insert(self, slots: np.ndarray, prepared: np.ndarray) -> None:
+    def _insert(self, slots: np.ndarray, prepared: np.ndarray | None) -> None:
+        if prepared is None:
+            return
         try:
-            if self._core.fits(prepared):
-                self._core.add(prepared, self._threads)
-            else:
-                self._core.build_again(prepared, self._threads, Progress("add graph", False))
+            self._core.build_again(prepared, self._threads, Progress("add graph", False))
         except BaseException:
             self._bind()  # to what there was before
             raise
+
+    def _abandon(self) -> None:
+        known = self._fitted()
+        if self._core.n > len(known):
+            self._core.withdraw(known.ids_by_slot, self._threads)
 
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         self._core.remove(slots, moved_from, moved_to, self._threads)

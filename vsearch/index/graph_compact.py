@@ -175,8 +175,8 @@ class GraphCompactCore(GraphCore):
             self.store.n = self.n
         self.entries = self.entries[: self.entry_count]
 
-    def bind(self, ids: np.ndarray) -> None:
-        """Hands the arrays of the present state to the scan."""
+    def bind(self, ids: np.ndarray, hidden: int = 0) -> None:
+        """Hands the arrays of the present state to the scan; the last `hidden` vertices are not found by searches."""
         self.scan.bind(
             ids=ids,
             rows=self.rows,
@@ -187,6 +187,7 @@ class GraphCompactCore(GraphCore):
             store=None if self.store is None else self.store.rows,
             factors=None if self.store is None else self.store.factors,
             n=self.n,
+            hidden=hidden,
         )
 
     # ------------------------------------------------------------ facts, files

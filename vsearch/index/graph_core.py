@@ -30,8 +30,9 @@ CHUNK = 8192
 """Vertices linked between two looks at Ctrl-C."""
 ADD_SEARCH, ADD_SEARCH_IP = (32, 1.3, 200), (32, 1.5, 600)
 """The same for vectors added later, which no round comes back to."""
-ADD_SHARE = 64
-"""New vertices do not see those of their own batch, so a batch is at most this part of the graph."""
+ADD_SHARE, ADD_AT_ONCE = 64, 32
+"""New vertices do not see those of their own batch, so a batch is at most this part of the graph; and at most so many,
+for searches wait while one is linked. (Batches of a thousand and more were a fifth quicker.)"""
 CHECK_SHARE = 16
 """Vertices are looked for that cannot be reached, once one in so many has changed."""
 LONGER = 1.05
@@ -202,17 +203,17 @@ class GraphCore:
     def _enter_at(self, builder: Any, slots: np.ndarray) -> None:
         self.entries, self.entry_count = builder.entries(np.ascontiguousarray(slots, dtype=np.uint32)), len(slots)
 
-    def _reach_all(self, builder: Any, ids: np.ndarray) -> None:
+    def _reach_all(self, builder: Any, ids: np.ndarray, hidden: int = 0) -> None:
         """Makes one vertex of each group that walks cannot reach an entry."""
-        self.bind(ids)
+        self.bind(ids, hidden)
         orphans = builder.unreached()
         if len(orphans):
             self._set_entries(builder, orphans)
-            self.bind(ids)
+            self.bind(ids, hidden)
         self.changed = 0
 
-    def bind(self, ids: np.ndarray) -> None:
-        """Hands the arrays of the present state to the scan."""
+    def bind(self, ids: np.ndarray, hidden: int = 0) -> None:
+        """Hands the arrays of the present state to the scan; the last `hidden` vertices are not found by searches."""
         self.scan.bind(
             ids=ids,
             rows=self.rows,
@@ -224,33 +225,43 @@ class GraphCore:
             rescale_scale=self.scales[1],
             reach2=self.reach2,
             n=self.n,
+            hidden=hidden,
         )
 
     # ---------------------------------------------------------------- changes
 
-    def add(self, X: np.ndarray, threads: int) -> None:
-        """Appends vectors and links them."""
+    def add(self, X: np.ndarray, ids: np.ndarray, threads: int, bar: Progress) -> None:
+        """Appends vectors and links them, batch by batch; between two of them searches go on. These return the vertices
+        there were, whose `ids` are given, until `bind` shows the others or `withdraw` takes them out."""
         before, after = self.n, self.n + len(X)
         encoded = self._encoded(X, threads)
         self._own(after)
         self._lift(X)
         self._store(before, encoded)
-        ids = np.zeros(after, dtype=np.int64)
-        try:
-            while self.n < after:
-                batch = min(max(self.n // ADD_SHARE, 1), after - self.n)
+        held = np.zeros(after, dtype=np.int64)
+        held[:before] = ids
+        bar.start("graph: link", len(X))
+        while self.n < after:
+            batch = min(max(self.n // ADD_SHARE, 1), ADD_AT_ONCE, after - self.n)
+            with self.scan.exclusive():
                 first, self.n = self.n, self.n + batch
-                self.bind(ids)
+                self.bind(held, self.n - before)
                 builder = self._builder(threads)
                 self._insert(builder, first, X[first - before : first - before + batch])
-        except BaseException:  # Ctrl-C, say: no edge may lead to a vertex that the index does not know
-            none = np.zeros(0, dtype=np.int64)
-            self.remove(np.arange(before, self.n), none, none, threads)
-            raise
-        if not self._changed_by(len(X), threads):
+            bar.advance(batch)
+        with self.scan.exclusive():
+            looked = self._changed_by(len(X), threads, held, len(X))
+        if not looked:
             lonely = self._lonely(before)
             if len(lonely):
                 self._enter_at(builder, np.concatenate([self._entry_slots(), lonely]))
+
+    def withdraw(self, ids: np.ndarray, threads: int) -> None:
+        """Takes out what `add` appended to the vertices of these ids and nobody has seen: after Ctrl-C, say."""
+        none = np.zeros(0, dtype=np.int64)
+        with self.scan.exclusive():
+            self.remove(np.arange(len(ids), self.n), none, none, threads)
+            self.bind(ids)
 
     def remove(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray, threads: int) -> None:
         """Takes vertices out; their neighbours link to one another. Then the last ones move into the holes."""
@@ -274,7 +285,7 @@ class GraphCore:
         self.n = after
         self.bind(ids)
         # An entry may have been the only way to some vertices.
-        if not self._changed_by(len(slots) if len(kept) == len(entries) else after, threads):
+        if not self._changed_by(len(slots) if len(kept) == len(entries) else after, threads, ids):
             self._enter_at(self._builder(threads), kept)
 
     def _builder(self, threads: int) -> Any:
@@ -321,16 +332,15 @@ class GraphCore:
             lonely.append(left)
         return np.concatenate(lonely)
 
-    def _changed_by(self, count: int, threads: int) -> bool:
+    def _changed_by(self, count: int, threads: int, ids: np.ndarray, hidden: int = 0) -> bool:
         """After some changes looks whether all vertices can still be reached; tells whether it did."""
         self.changed += count
         due = self.changed * CHECK_SHARE >= self.n
         if due:
-            ids = np.zeros(self.n, dtype=np.int64)
-            self.bind(ids)
+            self.bind(ids, hidden)
             builder = self._builder(threads)
             self._set_entries(builder)
-            self._reach_all(builder, ids)
+            self._reach_all(builder, ids, hidden)
         return due
 
     def _own(self, capacity: int) -> None:

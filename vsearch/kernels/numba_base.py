@@ -115,11 +115,14 @@ def over_ranges(n: int, threads: int, least: int, body: Callable[[int, int], Non
 
 
 class Gate:
-    """Many readers or one writer; a writer that waits keeps new readers out (csrc/base/gate.hpp)."""
+    """Many readers or one writer. A writer that waits keeps new readers out; those that waited while one wrote enter
+    before the next (csrc/base/gate.hpp)."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._readers = 0
+        self._readers_waiting = 0
+        self._owed = 0  # of those that wait, how many enter before any writer
         self._writers_waiting = 0
         self._writing = False
 
@@ -127,8 +130,14 @@ class Gate:
     def shared(self) -> Iterator[None]:
         """For the time of a search."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing and not self._writers_waiting)
-            self._readers += 1
+            self._readers_waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._writing and (not self._writers_waiting or self._owed > 0))
+                self._readers += 1
+            finally:
+                self._readers_waiting -= 1
+                self._owed = max(0, self._owed - 1)
+                self._changed.notify_all()  # a writer may wait for those that were owed
         try:
             yield
         finally:
@@ -142,7 +151,7 @@ class Gate:
         with self._changed:
             self._writers_waiting += 1
             try:
-                self._changed.wait_for(lambda: not self._writing and not self._readers)
+                self._changed.wait_for(lambda: not self._writing and not self._readers and not self._owed)
                 self._writing = True
             finally:
                 self._writers_waiting -= 1
@@ -152,6 +161,7 @@ class Gate:
         """Lets the others in."""
         with self._changed:
             self._writing = False
+            self._owed = self._readers_waiting
             self._changed.notify_all()
 
 

@@ -101,7 +101,7 @@ class BoundWalk(ABC):
         bitmap = NO_FILTER if filter is None else array(filter, np.uint8)
         with self._gate.shared():
             x = self.arrays
-            require(filter is None or bitmap.size >= (x.n + 7) // 8, "filter: wrong length")
+            require(filter is None or bitmap.size >= (x.shown + 7) // 8, "filter: wrong length")
             visits = most if filter is None else int(float(most) * x.n / max(matches, 1))
 
             def some(first: int, last: int) -> None:

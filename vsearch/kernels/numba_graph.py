@@ -84,6 +84,7 @@ class GraphScan(BoundWalk):
         rescale_scale: float,
         reach2: float,
         n: int,
+        hidden: int = 0,
     ) -> None:
         """Checks and keeps the arrays of the present state; `consistent` looks into them."""
         ids, rows, entries = array(ids, np.int64), array(rows, np.uint8), array(entries, np.uint8)
@@ -95,8 +96,10 @@ class GraphScan(BoundWalk):
         if self._rows.kind == INT8:
             table = array(factors, np.float32)
             require(table.ndim == 2 and len(table) >= n and table.shape[1] == 2, "factors: wrong shape")
+        require(0 <= hidden <= n, "hidden: more than there are")
         arrays = GraphArrays(
             n=n,
+            shown=n - hidden,
             metric=self.metric,
             layout=self.layout,
             coder=self.codec.coder,

@@ -299,7 +299,7 @@ class GraphBuilder:
 
     def _collect(self, first: int, count: int, k: int, effort: float, most: int) -> np.ndarray:
         """Slots that searches for these vertices visit, (count, visits)."""
-        x, most = self._graph.arrays, min(most, self._n)
+        x, most = self._graph.arrays._replace(shown=self._n), min(most, self._n)
         search = Search(np.float32(effort), most, NO_PACE, False, NO_FILTER, False)
         visited = np.empty((count, most), dtype=np.int64)
 

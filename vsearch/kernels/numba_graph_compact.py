@@ -73,6 +73,7 @@ class GraphCompactScan(BoundWalk):
         store: np.ndarray | None,
         factors: np.ndarray | None,
         n: int,
+        hidden: int = 0,
     ) -> None:
         """Checks and keeps the arrays of the present state; `consistent` looks into them."""
         ids, rows, entries = array(ids, np.int64), array(rows, np.uint8), array(entries, np.uint32)
@@ -84,8 +85,10 @@ class GraphCompactScan(BoundWalk):
             require(store_dtype in KINDS, "unknown row dtype")
             held = rows_view(store_dtype, store, factors)
             require(held.dim == self.dim and len(store) >= n, "store: wrong shape")
+        require(0 <= hidden <= n, "hidden: more than there are")
         arrays = CompactArrays(
             n=n,
+            shown=n - hidden,
             metric=self.metric,
             layout=self.layout,
             query_map=self.transform.query_map,
@@ -236,7 +239,7 @@ class GraphCompactBuilder:
     def _collect(self, first: int, vectors: np.ndarray, k: int, effort: float, most: int) -> np.ndarray:
         """Slots that searches for these vectors visit, and their k best, (count, visits + k)."""
         x, most, count = self._graph.arrays, min(most, self._n), len(vectors)
-        x = x._replace(ids=frozen(np.arange(x.n, dtype=np.int64)), refined=False)
+        x = x._replace(shown=x.n, ids=frozen(np.arange(x.n, dtype=np.int64)), refined=False)
         search = Search(np.float32(effort), most, NO_PACE, k, False, NO_FILTER, False)
         visited = np.empty((count, most), dtype=np.int64)
         lifts = x.lifts[first : first + count] if len(x.lifts) else NO_LIFTS

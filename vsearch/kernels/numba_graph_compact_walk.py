@@ -41,6 +41,7 @@ class CompactArrays(NamedTuple):
     """Everything of an index that a search reads; n slots are in use."""
 
     n: int
+    shown: int  # slots from here on are walked through and not returned
     metric: int
     layout: Layout
     query_map: QueryMap
@@ -208,7 +209,7 @@ def _keep(
     distances: np.ndarray, ids: np.ndarray, window: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
     """Offers a scored vertex to the answer, and where there are stored vectors to those that they decide among."""
-    if search.filtered and not passes(search.filter, slot):
+    if slot >= x.shown or (search.filtered and not passes(search.filter, slot)):
         return
     w.counts[HEAP] = push(distances, ids, w.counts[HEAP], value, x.ids[slot])
     if x.refined:
@@ -345,7 +346,7 @@ def _scan_matches(
     distances: np.ndarray, ids: np.ndarray, window: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
     """Scores every match of the filter."""
-    for slot in range(x.n):
+    for slot in range(x.shown):
         if passes(search.filter, slot):
             w.gathered[0] = slot
             _score(x, w.gathered, 1, w)

@@ -51,6 +51,7 @@ class GraphArrays(NamedTuple):
     """Everything of an index that a search reads; n slots are in use."""
 
     n: int
+    shown: int  # slots from here on are walked through and not returned
     metric: int
     layout: Layout
     coder: Coder
@@ -369,7 +370,7 @@ def _walk(
         distance = w.scores[0]
         if lift != ZERO:
             distance -= lift * x.lifts[slot]
-        if not search.filtered or passes(search.filter, slot):
+        if slot < x.shown and (not search.filtered or passes(search.filter, slot)):
             heap = push(distances, ids, heap, distance, x.ids[slot])
         base = shift + scale * distance
         farthest = shift + scale * threshold(distances, heap) - least
@@ -399,7 +400,7 @@ def _scan_matches(
 ) -> Int:
     """Scores every match of the filter; entries of the heap."""
     heap = 0
-    for slot in range(x.n):
+    for slot in range(x.shown):
         if passes(search.filter, slot):
             w.waiting[0] = slot
             score(x.rows, w.waiting, 0, 1, x.metric, scorer, w.scores)

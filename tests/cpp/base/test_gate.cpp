@@ -1,4 +1,4 @@
-// The gate's two invariants, and its promise to writers (base/gate.hpp).
+// The gate's invariants, and its promises to writers and to readers (base/gate.hpp).
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -87,4 +87,25 @@ TEST(gate_writer_gets_in_between_endless_readers) {
     stop = true;
     for (std::thread& reader : readers) reader.join();
     CHECK(true);  // reached at all: that is the law
+}
+
+// A writer that comes back at once would find the gate open before those that it kept waiting are awake.
+TEST(gate_readers_that_waited_enter_between_two_writers) {
+    for (int readers : {1, 3}) {
+        Gate gate;
+        std::atomic<int> entered{0};
+        gate.enter_exclusive();
+        std::vector<std::thread> waiting;
+        for (int t = 0; t < readers; ++t)
+            waiting.emplace_back([&] {
+                SharedPass pass(gate);
+                ++entered;
+            });
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        gate.leave_exclusive();
+        gate.enter_exclusive();
+        CHECK(entered == readers);
+        gate.leave_exclusive();
+        for (std::thread& reader : waiting) reader.join();
+    }
 }

@@ -264,3 +264,35 @@ TEST(graph_refuses_arrays_that_lead_astray) {
     CHECK_AT(refused > 900, std::to_string(refused));
     CHECK(graph.scan.consistent());
 }
+
+TEST(graph_walks_through_hidden_vertices_and_returns_none_of_them) {
+    for (const Metric metric : kMetrics) {
+        Vectors vectors(600, 16);
+        if (metric == Metric::kCosine) to_unit(vectors);
+        GraphOf graph(vectors, metric, 600);
+        const auto shown = first_slots(400, 600);
+        Guarded<std::uint8_t> filter(50);  // no byte for those that are hidden
+        std::copy(shown.begin(), shown.begin() + 50, filter.begin());
+        graph.arrays.hidden = 200;
+        graph.bind(600);
+        GraphQuery options = GraphOf::search_of(10, 2.0f, 400);
+        CHECK_AT(recall(graph, 10, 30, options, shown.data()) > 0.97, at("hidden", static_cast<std::size_t>(metric)));
+        options.filter = filter.data();
+        options.matches = 400;
+        CHECK_AT(recall(graph, 10, 30, options, shown.data()) > 0.97, at("filter", static_cast<std::size_t>(metric)));
+        options.most = 10;  // so few that matches are scored one by one
+        options.matches = 24;
+        for (std::size_t i = 0; i < filter.size(); ++i) filter[i] = i % 20 == 0 ? 255 : 0;
+        for (const std::int64_t id : graph.found(vectors.row(500), options)) CHECK_AT(id >= 1000 && id < 1000 + 400 * 7, at("few", static_cast<std::size_t>(id)));
+
+        // A builder meets them all.
+        auto walk = graph.scan.borrow();
+        std::vector<Edge> visited;
+        Guarded<float> query(17);
+        std::copy(vectors.row(500), vectors.row(500) + 16, query.begin());
+        query[16] = graph.lifts[500];
+        graph.scan.collect(query.data(), GraphOf::search_of(10, 2.0f, 400), *walk, visited);
+        CHECK(std::any_of(visited.begin(), visited.end(), [](const Edge& edge) { return edge.slot == 500; }));
+        graph.scan.give_back(std::move(walk));
+    }
+}
