@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ def test_a_search_sees_all_that_an_addition_adds_or_nothing(layout: str, metric:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_addition_that_fails_midway_was_never_seen(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_addition_that_fails_midway_was_never_seen(
+    layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     old, new = clustered(600, 3), clustered(300, 4)
     index = vs.Graph("l2", **LAYOUTS[layout]).fit(old, queries=old[:50])
     core_of: Any = index._core
@@ -91,5 +94,15 @@ def test_an_addition_that_fails_midway_was_never_seen(layout: str, monkeypatch: 
     assert batches == 6 and len(index) == 600 == core_of.n
     ids, _ = index.search(np.concatenate([old, new]), 10, effort=300)
     assert ids.max() < 600 and (ids[:600, 0] == np.arange(600)).mean() > 0.98
+    monkeypatch.setattr(type(core_of), "_insert", failing)
+    batches = 3
+    with monkeypatch.context() as patch:  # and a second Ctrl-C, while the first is seen to
+        patch.setattr(type(core_of), "withdraw", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            index.add(new)
+    assert len(index) == 600 < core_of.n
+    assert (index.search(old, 1, effort=300)[0] < 600).all()
+    index.save(tmp_path / "index.vsx")
+    assert core_of.n == 600 == len(vs.load(tmp_path / "index.vsx"))
     assert index.add(new).tolist() == list(range(600, 900))
     assert (index.search(new, 1, effort=300)[0][:, 0] == np.arange(600, 900)).mean() > 0.98

@@ -221,6 +221,7 @@ class Index(ABC):
         """
         with self._write_lock, Progress(f"add {self.kind}", progress) as bar:
             known = self._fitted()
+            self._abandon()
             X = self._prepare(check_vectors("X", X, self._dim, allow_empty=True))
             if ids is None:
                 first = known.largest + 1
@@ -263,6 +264,7 @@ class Index(ABC):
         """
         with self._write_lock:
             known = self._fitted()
+            self._abandon()
             ids = check_ids("ids", ids)
             slots = known.slots(ids)
             if len(slots) == 0:
@@ -431,6 +433,7 @@ class Index(ABC):
             raise ParameterError(f"`vectors` must be True for a {type(self).__name__}; only an IVF does without.")
         with self._write_lock:
             known = self._fitted()
+            self._abandon()
             meta, arrays = self._state()
             meta |= {"metric": self.metric, "dim": self._dim, "n": len(known)}
             meta["calibration"] = self.calibration.to_json() if self.calibration is not None else None
@@ -501,7 +504,8 @@ class Index(ABC):
         """Puts encoded vectors into new slots at the end."""
 
     def _abandon(self) -> None:  # noqa: B027
-        """Forgets what `_encode` left behind for an `add` that failed."""
+        """Forgets what `_encode` left behind for an `add` that failed; asked again before each write, for a second
+        Ctrl-C may have come in its way."""
 
     @abstractmethod
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
