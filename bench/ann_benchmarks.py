@@ -34,6 +34,7 @@ class Vsearch(BaseANN):
 
     def __init__(self, metric: str, kind: str, size: int) -> None:
         made = METRICS[metric]
+        self.index: vs.Graph | vs.IVF
         if kind == "graph":
             self.index = vs.Graph(made, degree=size)
         else:

@@ -120,7 +120,7 @@ class Ours:
     def __init__(self, spec: Spec, metric: str) -> None:
         import vsearch as vs
 
-        self.maker = getattr(vs, spec.make, None)
+        self.maker: Any = getattr(vs, spec.make, None)
         if self.maker is None:
             raise LookupError(f"vsearch has no {spec.make}")
         self.options = spec.options

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
+from contestants import Contestant
 from measure import pinned
 
 
-def serve(pipe, factory, X: np.ndarray, metric: str, threads: int) -> None:
+def serve(pipe: Connection, contestant: Contestant, X: np.ndarray, metric: str, threads: int) -> None:
     """A contestant's process: builds, then answers ("recall"|"time", effort, variant) until told to stop."""
     try:
-        contestant = factory()
         begin = time.perf_counter()
         contestant.build(X, metric, threads)
         pipe.send(
@@ -32,12 +35,12 @@ def serve(pipe, factory, X: np.ndarray, metric: str, threads: int) -> None:
         answer_tasks(pipe, contestant, queries, k)
 
 
-def answer_tasks(pipe, contestant, queries: np.ndarray, k: int) -> None:
+def answer_tasks(pipe: Connection, contestant: Contestant, queries: np.ndarray, k: int) -> None:
     """One pass over the queries, one at a time, for every (effort, variant) that comes; None ends it."""
     while (task := pipe.recv()) is not None:
         effort, variant = task
         contestant.set(effort, variant)
-        search, found = contestant.search, [None] * len(queries)
+        search, found = contestant.search, [()] * len(queries)
         begin = time.perf_counter()
         for i, query in enumerate(queries):
             found[i] = search(query, k)
@@ -48,22 +51,23 @@ def answer_tasks(pipe, contestant, queries: np.ndarray, k: int) -> None:
 class Runner:
     """The parent's end of a contestant."""
 
-    def __init__(self, name: str, factory, X, metric: str, threads: int) -> None:
+    def __init__(self, name: str, contestant: Contestant, X: np.ndarray, metric: str, threads: int) -> None:
         self.name = name
-        self.variants = factory.variants
-        self.most = factory.most(len(X))
+        self.variants = contestant.variants
+        self.most = contestant.most(len(X))
         context = mp.get_context("spawn")
         self.pipe, child = context.Pipe()
-        self.process = context.Process(target=serve, args=(child, factory, X, metric, threads), daemon=True)
+        self.process = context.Process(target=serve, args=(child, contestant, X, metric, threads), daemon=True)
         self.process.start()
         status, self.facts = self.pipe.recv()
         self.alive = status == "built"
 
-    def ask(self, effort: int, variant) -> tuple[float, np.ndarray]:
+    def ask(self, effort: int, variant: int | None) -> tuple[float, np.ndarray]:
         self.pipe.send((effort, variant))
-        return self.pipe.recv()
+        answer: tuple[float, np.ndarray] = self.pipe.recv()
+        return answer
 
-    def start(self, queries, k: int) -> None:
+    def start(self, queries: np.ndarray, k: int) -> None:
         self.pipe.send((queries, k))
 
     def stop(self) -> None:
@@ -97,9 +101,9 @@ class Judge:
             hits += int(((distances <= self.limit[i]) & (ids[i] >= 0)).sum())
         return hits / ids.size
 
-    def cheapest(self, runner: Runner, target: float) -> tuple[int, object, float] | None:
+    def cheapest(self, runner: Runner, target: float) -> tuple[int, int | None, float] | None:
         """(effort, variant, recall) with the least seconds among those that reach the target."""
-        best = None
+        best: tuple[float, int, int | None, float] | None = None
         for variant in runner.variants:
             low, high = 1, runner.most
             if self.recall(runner.ask(high, variant)[1]) < target:
@@ -116,7 +120,7 @@ class Judge:
         return best[1:] if best else None
 
 
-def race(runners: list[Runner], judge: Judge, targets, passes: int) -> list[dict]:
+def race(runners: list[Runner], judge: Judge, targets: Sequence[float], passes: int) -> list[dict[str, Any]]:
     """One row for each contestant and target: best QPS of interleaved passes at its cheapest setting."""
     rows = []
     for target in targets:
@@ -139,7 +143,7 @@ def race(runners: list[Runner], judge: Judge, targets, passes: int) -> list[dict
     return rows
 
 
-def describe(row: dict) -> str:
+def describe(row: dict[str, Any]) -> str:
     cost = f"{row['bytes_per_vector']:>6.0f} B/vector  build {row['build_s']:>6.1f} s"
     head = f"recall@10 {row['target']:.3f}  {row['contestant']:<28} {cost}"
     if "qps" not in row:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,16 +18,43 @@ def list_count(n: int) -> int:
     return round(4 * n**0.5)
 
 
-class VsearchIVF:
-    """vs.IVF with RaBitQ and refine."""
+class Contestant(ABC):
+    """A library that races."""
 
-    variants = (None,)
+    variants: ClassVar[tuple[int | None, ...]] = (None,)
+    """Values of its second knob."""
+
+    @abstractmethod
+    def most(self, n: int) -> int:
+        """The largest effort for n vectors."""
+
+    @abstractmethod
+    def build(self, X: np.ndarray, metric: str, threads: int) -> None:
+        """An index of X."""
+
+    @abstractmethod
+    def bytes_per_vector(self) -> float:
+        """Of the index, by the library's own count or file."""
+
+    @abstractmethod
+    def set(self, effort: int, variant: int | None) -> None:
+        """How the queries that follow are answered."""
+
+    @abstractmethod
+    def search(self, query: np.ndarray, k: int) -> tuple[Any, ...]:
+        """What the library answers."""
+
+    @staticmethod
+    @abstractmethod
+    def ids(answer: tuple[Any, ...]) -> np.ndarray:
+        """The ids in that, int64 (k,)."""
+
+
+class VsearchIVF(Contestant):
+    """vs.IVF with RaBitQ and refine."""
 
     def __init__(self, bits: int = 1, refine: str | None = "bf16", lists: float = 4.0) -> None:
         self.bits, self.refine, self.lists = bits, refine, lists
-
-    def __call__(self):
-        return self
 
     def most(self, n: int) -> int:
         return round(self.lists * n**0.5)
@@ -41,24 +70,21 @@ class VsearchIVF:
     def bytes_per_vector(self) -> float:
         return self.index.bytes_per_vector
 
-    def set(self, effort: int, variant) -> None:
+    def set(self, effort: int, variant: int | None) -> None:
         self.effort = effort
 
-    def search(self, query: np.ndarray, k: int):
+    def search(self, query: np.ndarray, k: int) -> tuple[Any, ...]:
         return self.index.search(query, k, effort=self.effort)
 
     @staticmethod
-    def ids(answer) -> np.ndarray:
+    def ids(answer: tuple[Any, ...]) -> np.ndarray:
         return answer[0]
 
 
-class RabitqlibIVF:
+class RabitqlibIVF(Contestant):
     """rabitqlib.IvfIndex; the variant is its bits, where 32 means its own re-ranking from raw vectors."""
 
     variants = (5, 7, 32)
-
-    def __call__(self):
-        return self
 
     def most(self, n: int) -> int:
         return list_count(n)
@@ -68,8 +94,9 @@ class RabitqlibIVF:
 
         n, d = X.shape
         centroids, assign = faiss_kmeans(X, list_count(n), threads)
-        self.indexes, self.bytes = {}, {}
-        for bits in self.variants:
+        self.indexes: dict[int | None, Any] = {}
+        self.bytes: dict[int, float] = {}
+        for bits in (5, 7, 32):
             index = rabitqlib.IvfIndex(d, n, len(centroids), bits, "l2")  # unit vectors for cosine: the same order
             index.build(X, centroids, assign, num_threads=threads)
             with tempfile.TemporaryDirectory() as folder:
@@ -81,26 +108,23 @@ class RabitqlibIVF:
     def bytes_per_vector(self) -> float:
         return max(self.bytes.values())
 
-    def set(self, effort: int, variant) -> None:
+    def set(self, effort: int, variant: int | None) -> None:
         self.effort, self.index = effort, self.indexes[variant]
 
-    def search(self, query: np.ndarray, k: int):
+    def search(self, query: np.ndarray, k: int) -> tuple[Any, ...]:
         return self.index.search(query[None], k, self.effort, num_threads=1)
 
     @staticmethod
-    def ids(answer) -> np.ndarray:
+    def ids(answer: tuple[Any, ...]) -> np.ndarray:
         first, second = answer[:2]
         return (first if np.issubdtype(first.dtype, np.integer) else second).astype(np.int64).reshape(-1)
 
 
-class FaissIVFRaBitQ:
+class FaissIVFRaBitQ(Contestant):
     """faiss IVF-RaBitQ-FastScan behind a random rotation, refined from flat vectors; the variant is the refine
     factor."""
 
     variants = (2, 4, 10, 20)
-
-    def __call__(self):
-        return self
 
     def most(self, n: int) -> int:
         return list_count(n)
@@ -110,7 +134,7 @@ class FaissIVFRaBitQ:
 
         faiss.omp_set_num_threads(threads)
         n, d = X.shape
-        self.index = faiss.index_factory(d, f"RR,IVF{list_count(n)},RaBitQfs,RFlat")
+        self.index: Any = faiss.index_factory(d, f"RR,IVF{list_count(n)},RaBitQfs,RFlat")
         self.index.train(X)
         self.index.add(X)
         self.ivf = faiss.extract_index_ivf(self.index)
@@ -120,15 +144,15 @@ class FaissIVFRaBitQ:
     def bytes_per_vector(self) -> float:
         return self.bytes
 
-    def set(self, effort: int, variant) -> None:
+    def set(self, effort: int, variant: int | None) -> None:
         self.ivf.nprobe = effort
         self.index.k_factor = variant
 
-    def search(self, query: np.ndarray, k: int):
+    def search(self, query: np.ndarray, k: int) -> tuple[Any, ...]:
         return self.index.search(query[None], k)
 
     @staticmethod
-    def ids(answer) -> np.ndarray:
+    def ids(answer: tuple[Any, ...]) -> np.ndarray:
         return answer[1][0]
 
 
@@ -139,4 +163,4 @@ def faiss_kmeans(X: np.ndarray, lists: int, threads: int) -> tuple[np.ndarray, n
     kmeans = faiss.Kmeans(X.shape[1], lists, niter=10, max_points_per_centroid=100, seed=1)
     kmeans.train(X)
     assign = kmeans.index.search(X, 1)[1].ravel().astype(np.uint32)
-    return kmeans.centroids, assign
+    return np.asarray(kmeans.centroids), assign

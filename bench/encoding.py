@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,13 @@ def race(dim: int, sides: list[str], repeats: int) -> Iterator[dict[str, Any]]:
         name = f"{spec.side} {spec.name}"
         try:
             codec = open_codec(spec, "l2")
-            trained[name] = best_seconds({name: lambda codec=codec: codec.fit(X)}, 1)[name]
+            trained[name] = best_seconds({name: partial(codec.fit, X)}, 1)[name]
             codec.add(X[:64])
         except Exception as error:
             yield {"name": name, "failed": f"{type(error).__name__}: {error}"}
             continue
         codecs[name], families[name] = codec, (spec.side, spec.family)
-    best = best_seconds({name: lambda codec=codec: codec.add(X) for name, codec in codecs.items()}, repeats)
+    best = best_seconds({name: partial(codec.add, X) for name, codec in codecs.items()}, repeats)
     for name, seconds in best.items():
         side, family = families[name]
         row = {"name": name, "side": side, "family": family, "train_s": trained[name], "encode_per_s": ROWS / seconds}

@@ -12,7 +12,7 @@ Three questions, each by passes that take turns, the best of which counts:
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from measure import best_seconds, keep, peer, pinned
@@ -20,6 +20,7 @@ from measure import best_seconds, keep, peer, pinned
 import vsearch as vs
 from vsearch.evaluate.datasets import load_dataset
 from vsearch.kernels import core
+from vsearch.storage.stores import VectorStore
 
 
 def arguments() -> argparse.Namespace:
@@ -43,7 +44,7 @@ def faiss_index(faiss: Any, X: np.ndarray, metric: str) -> Any:
 
 def single(index: vs.Flat, other: Any, Q: np.ndarray, options: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of one query, and what they are in bandwidth. Each query is a pass of its own."""
-    rows = index._store.rows[: len(index)]
+    rows = cast(VectorStore, index._store).rows[: len(index)]
     turn = iter(range(10**9))
     contenders = {"read": lambda: core.read_all(rows)}
     contenders["vsearch"] = lambda: index.search(Q[next(turn) % len(Q)], options.k, threads=1)
@@ -78,7 +79,7 @@ def main() -> None:
     options = arguments()
     data = load_dataset(options.data).with_queries(options.batch)
     X = np.ascontiguousarray(data.train, np.float32)
-    Q = np.ascontiguousarray(data.test[: options.batch], np.float32)
+    Q = np.ascontiguousarray(np.asarray(data.test)[: options.batch], np.float32)
     if data.metric == "cosine":  # faiss has no cosine; on unit vectors its inner product is one
         X, Q = (np.ascontiguousarray(Z / np.linalg.norm(Z, axis=1, keepdims=True)) for Z in (X, Q))
     index = vs.Flat(data.metric, dtype=options.dtype).fit(X)

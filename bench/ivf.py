@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from contest import Judge, Runner, race
-from contestants import FaissIVFRaBitQ, RabitqlibIVF, VsearchIVF
+from contestants import Contestant, FaissIVFRaBitQ, RabitqlibIVF, VsearchIVF
 from measure import keep
 
 
-def contestants() -> dict:
+def contestants() -> dict[str, Contestant]:
     return {
         "vsearch IVF RaBitQ1 bf16": VsearchIVF(1, "bf16"),
         "rabitqlib IVF": RabitqlibIVF(),
@@ -40,8 +40,8 @@ def main() -> None:
         X, queries = (np.ascontiguousarray(a / np.linalg.norm(a, axis=1, keepdims=True)) for a in (X, queries))
     judge = Judge(X, queries, 10)
     runners = []
-    for name, factory in contestants().items():
-        runner = Runner(name, factory, X, data.metric, args.threads)
+    for name, contestant in contestants().items():
+        runner = Runner(name, contestant, X, data.metric, args.threads)
         print(f"{name}: {runner.facts}", flush=True)
         if runner.alive:
             runner.start(queries, 10)
@@ -54,7 +54,7 @@ def main() -> None:
         ours = max((q for name, q in reached.items() if name.startswith("vsearch")), default=0.0)
         peers = {name: q for name, q in reached.items() if not name.startswith("vsearch")}
         if peers and ours:
-            best = max(peers, key=peers.get)
+            best = max(peers, key=lambda name: peers[name])
             ratios[str(target)] = ours / peers[best]
             print(f"recall@10 {target:.3f}: vsearch {ours:,.0f} QPS = {ours / peers[best]:.2f} x {best}")
     print(keep(f"ivf-{Path(args.data).stem}", {"rows": rows, "ratios": ratios}))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def workloads(dim: int, size: int, rng: np.random.Generator) -> dict[str, tuple[
         rows = make(n)
         for metric in ("l2", "ip"):
             out[f"{metric}_{dtype}"] = (
-                lambda m=metric, t=dtype, r=rows: core.distances(m, t, query, r, None),
+                partial(core.distances, metric, dtype, query, rows, None),
                 n,
                 rows.nbytes,
             )
@@ -76,7 +77,7 @@ def workloads(dim: int, size: int, rng: np.random.Generator) -> dict[str, tuple[
     for bits in (1, 2, 4, 8):
         n = size * 8 // (bits * dim)
         codes = rng.integers(0, 256, (n, dim * bits // 8), dtype=np.uint8)
-        out[f"dot_planes {bits} bits"] = (lambda b=bits, c=codes: core.dot_planes(b, c, query8), n, codes.nbytes)
+        out[f"dot_planes {bits} bits"] = (partial(core.dot_planes, bits, codes, query8), n, codes.nbytes)
     n = size * 8 // dim // 32 * 32
     blocks = rng.integers(0, 256, (n // 32, dim * 4), dtype=np.uint8)
     lut = rng.integers(0, 64, (dim // 4, 16), dtype=np.uint8)

@@ -69,7 +69,7 @@ def load(options: argparse.Namespace) -> tuple[str, str, np.ndarray, np.ndarray]
 
     data = load_dataset(options.data).with_queries(options.queries)
     X = np.array(data.train[: options.rows], dtype=np.float32)
-    Q = np.array(data.test[: options.queries], dtype=np.float32)
+    Q = np.array(np.asarray(data.test)[: options.queries], dtype=np.float32)
     if data.metric == "cosine":
         X, Q = (np.ascontiguousarray(Z / np.linalg.norm(Z, axis=1, keepdims=True)) for Z in (X, Q))
     return data.name, "cosine" if data.metric == "cosine" else "l2", X, Q

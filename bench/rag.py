@@ -79,7 +79,7 @@ class Work:
     def truth(self, query: int, low: int | None = None, high: int | None = None) -> set[str]:
         """Ids of the true neighbours among what the range lets through."""
         distances = self.near[query]
-        if low is not None:
+        if low is not None and high is not None:
             distances = np.where((self.rank >= low) & (self.rank < high), distances, np.inf)
         nearest = np.argsort(distances)[: self.k]
         return {self.ids[i] for i in nearest.tolist() if np.isfinite(distances[i])}

@@ -212,8 +212,8 @@ def _draw_memory(rows: Sequence[Row], key: str, what: str, path: Path) -> str:
         close = [(abs(math.log(size / place[0])), abs(math.log(speed / place[1]))) for size, speed in named]
         crowded = any(across < 0.6 and above < 0.06 for across, above in close)
         named += [] if crowded else [place]
-        style = {"xytext": (-7, -3), "ha": "right"} if crowded else {"xytext": (7, -3), "ha": "left"}
-        axes.annotate(one["name"], place, textcoords="offset points", fontsize=8.5, color=ink, **style)
+        side, beside = ("right", (-7, -3)) if crowded else ("left", (7, -3))
+        axes.annotate(one["name"], place, beside, textcoords="offset points", ha=side, fontsize=8.5, color=ink)
     sizes = [one["bytes_per_vector"] for one in rows]
     axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.8)
     for axis in (axes.xaxis, axes.yaxis):
