@@ -106,3 +106,29 @@ def test_an_addition_that_fails_midway_was_never_seen(
     assert core_of.n == 600 == len(vs.load(tmp_path / "index.vsx"))
     assert index.add(new).tolist() == list(range(600, 900))
     assert (index.search(new, 1, effort=300)[0][:, 0] == np.arange(600, 900)).mean() > 0.98
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_addition_that_ends_before_the_first_batch_leaves_no_trace_in_a_file(
+    layout: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old, new = clustered(600, 5), clustered(50, 6)
+    index = vs.Graph("l2", **LAYOUTS[layout]).fit(old, queries=old[:50])
+    core_of: Any = index._core
+    store = type(core_of)._store
+
+    def stopped(self: Any, *arguments: Any) -> None:
+        store(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(core_of), "_store", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(new)
+    index.save(tmp_path / "index.vsx")
+    loaded = vs.load(tmp_path / "index.vsx")
+    for one in (index, loaded):
+        assert len(one) == 600
+        assert (one.search(old, 1, effort=300)[0][:, 0] == np.arange(600)).mean() > 0.98
+        one.add(new)
+        assert (one.search(new, 1, effort=300)[0][:, 0] == np.arange(600, 650)).mean() > 0.95

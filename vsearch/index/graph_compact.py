@@ -219,6 +219,7 @@ class GraphCompactCore(GraphCore):
             "scales": np.array([self.reach2], dtype=np.float64),
         }
         if self.store is not None:
+            self.store.n = self.n  # an addition that was interrupted may have left more
             out |= self.store.arrays(STORE)
         if self.lifts is not None:
             out["lifts"] = self.lifts[: self.n]
