@@ -17,7 +17,7 @@ PYTHON_FLOORS = [
     ["errors"],
     ["_typing", "_extras"],
     ["_validate"],
-    ["_threads", "_progress"],
+    ["_threads", "_interrupt", "_progress"],
     ["kernels"],
     ["quantize", "storage"],
     ["index"],

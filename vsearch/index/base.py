@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from vsearch._interrupt import uninterrupted
 from vsearch._progress import Progress
 from vsearch._threads import resolve_threads
 from vsearch._typing import Answer, Filter, Path, Vectors
@@ -244,10 +245,16 @@ class Index(ABC):
                 return ids
             try:
                 prepared = self._encode(X, resolve_threads(threads), bar)
+                self._own()
+                known.reserve(len(known) + len(X))
                 with self._commit():
                     slots = np.arange(len(known), len(known) + len(X))
-                    self._insert(slots, prepared)
-                    known.append(ids)
+                    try:
+                        self._insert(slots, prepared)
+                        known.append(ids)
+                    except BaseException:  # no memory, say; the scan would find what is there in part
+                        self._retract(int(slots[0]))
+                        raise
                     self._bind()
             except BaseException:  # Ctrl-C, say
                 self._abandon()
@@ -269,6 +276,8 @@ class Index(ABC):
             slots = known.slots(ids)
             if len(slots) == 0:
                 return 0
+            self._own()
+            known.reserve(len(known))
             with self._commit():
                 moved_from, moved_to = known.remove(slots)
                 self._delete(slots, moved_from, moved_to)
@@ -277,10 +286,12 @@ class Index(ABC):
 
     @contextmanager
     def _commit(self) -> Iterator[None]:
+        """Within, no search is running and Ctrl-C waits: what is changed here is changed whole."""
         if self._scan is None:
-            yield
+            with uninterrupted():
+                yield
             return
-        with self._scan.exclusive(), self._state_lock:
+        with uninterrupted(), self._scan.exclusive(), self._state_lock:
             self._version += 1
             yield
 
@@ -506,6 +517,12 @@ class Index(ABC):
     def _abandon(self) -> None:  # noqa: B027
         """Forgets what `_encode` left behind for an `add` that failed; asked again before each write, for a second
         Ctrl-C may have come in its way."""
+
+    def _own(self) -> None:  # noqa: B027
+        """Copies arrays that belong to a read-only file, before a commit changes them: it is slow, and may fail."""
+
+    def _retract(self, n: int) -> None:  # noqa: B027
+        """Forgets slots from n on, which an `_insert` that failed has put there in part, and binds what there was."""
 
     @abstractmethod
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:

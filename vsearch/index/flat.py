@@ -112,7 +112,6 @@ class Flat(Index):
             prepared.append(self._encode_rows(rows, threads))
             bar.advance(len(rows))
         if self._store is not None:  # copying the rows, where that must be, while searches go on
-            self._store.own()
             self._store.reserve(len(self) + len(X))
         return prepared
 
@@ -130,9 +129,21 @@ class Flat(Index):
             if self._core is not None:
                 self._core.append(np.arange(first, first + size), np.zeros(size, dtype=np.uint32), codes)
             if self._store is not None and stored is not None:
-                self._store.own()
                 self._store.append(*stored)
             first += size
+
+    def _own(self) -> None:
+        if self._core is not None:
+            self._core.own()
+        if self._store is not None:
+            self._store.own()
+
+    def _retract(self, n: int) -> None:
+        if self._core is not None:
+            self._core.truncate(n)
+        if self._store is not None:
+            self._store.n = n
+        self._bind()
 
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         if self._core is not None:

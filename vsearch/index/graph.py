@@ -180,22 +180,19 @@ class Graph(Planned):
         graph.add(rest, np.arange(len(base), dtype=np.int64), threads, bar)
         return order
 
-    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> np.ndarray | None:
-        """Links the vectors, unseen as yet; those that no graph can take are given back, to link everything anew."""
+    def _encode(self, X: np.ndarray, threads: int, bar: Progress) -> GraphCore:
+        """The graph with the vectors linked, unseen as yet: this one, or where it cannot take them a new one."""
         self._threads = threads
         if not self._core.fits(X):
-            return X
+            return self._core.linked_again(X, threads, bar)
         self._core.add(X, self._fitted().ids_by_slot, threads, bar)
-        return None
+        return self._core
 
-    def _insert(self, slots: np.ndarray, prepared: np.ndarray | None) -> None:
-        if prepared is None:
-            return
-        try:
-            self._core.build_again(prepared, self._threads, Progress("add graph", False))
-        except BaseException:
-            self._bind()  # to what there was before
-            raise
+    def _insert(self, slots: np.ndarray, prepared: GraphCore) -> None:
+        self._core, self._scan = prepared, prepared.scan
+
+    def _own(self) -> None:
+        self._core.own()
 
     def _abandon(self) -> None:
         known = self._fitted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,8 +73,8 @@ class GraphCompactCore(GraphCore):
         self._start()
         self._link_all(X, self._encoded(X, threads), threads, bar)
 
-    def build_again(self, X: np.ndarray, threads: int, bar: Progress) -> None:
-        """Links all vectors anew, those there are, as they are coded, and then X."""
+    def linked_again(self, X: np.ndarray, threads: int, bar: Progress) -> GraphCompactCore:
+        """A graph of all vectors, those there are, as they are coded, and then X. This one stays."""
         codes, factors, stored = self._encoded(X, threads)
         if self.n:
             slots = np.arange(self.n)
@@ -81,12 +82,10 @@ class GraphCompactCore(GraphCore):
             there = self._codes(slots)
             codes, factors = np.concatenate([there[0], codes]), np.concatenate([there[1], factors])
             stored = None if self.refine is None else encode_rows(X, self.refine)
-        before = dict(vars(self))
-        try:
-            self._link_all(X, (codes, factors, stored), threads, bar)
-        except BaseException:  # Ctrl-C, say: the arrays of before are as they were
-            vars(self).update(before)
-            raise
+        fresh = copy(self)
+        fresh._start()
+        fresh._link_all(X, (codes, factors, stored), threads, bar)
+        return fresh
 
     def _link_all(self, X: np.ndarray, encoded: Any, threads: int, bar: Progress) -> None:
         """Rows of all vertices; the neighbours are those of a fast graph, which is forgotten then."""
@@ -159,6 +158,12 @@ class GraphCompactCore(GraphCore):
     def _neighbours(self, slots: np.ndarray) -> np.ndarray:
         found: np.ndarray = self.rows.view(np.uint32)[slots, self._lists]
         return found
+
+    def own(self) -> None:
+        """Copies arrays that belong to a read-only file, before they are changed."""
+        super().own()
+        if self.store is not None:
+            self.store.own()
 
     def _move(self, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         super()._move(moved_from, moved_to)

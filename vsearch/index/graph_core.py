@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
 
+from vsearch._interrupt import uninterrupted
 from vsearch._progress import Progress
 from vsearch.errors import ParameterError
 from vsearch.index.lists import aligned_rows
@@ -98,22 +100,18 @@ class GraphCore:
             return False
         return self.metric != "ip" or float(np.einsum("ij,ij->i", X, X).max(initial=0.0)) <= self.reach2 * LONGER
 
-    def build_again(self, X: np.ndarray, threads: int, bar: Progress) -> None:
-        """Links all vectors anew, those there are and then X, with what the quantizer has learnt."""
+    def linked_again(self, X: np.ndarray, threads: int, bar: Progress) -> GraphCore:
+        """A graph of all vectors, those there are and then X, with what the quantizer has learnt. This one stays."""
+        fresh = copy(self)
         encoded = self._encoded(X, threads)
         if self.n:
             X = np.concatenate([self.vectors(np.arange(self.n)), X])
             encoded = self._encoded(X, threads)
-        before = dict(vars(self))
-        try:
-            lifted = self._lift(X, fresh=True)
-            self.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self._center()
-            self._link(encoded, lifted, threads, bar)
-        except BaseException:  # Ctrl-C, say: the arrays of before are as they were
-            vars(self).update(before)
-            self._center()
-            raise
+        lifted = fresh._lift(X, fresh=True)
+        fresh.mean = lifted.mean(axis=0, dtype=np.float64).astype(np.float32)
+        fresh._start()
+        fresh._link(encoded, lifted, threads, bar)
+        return fresh
 
     def _link(
         self, encoded: tuple[np.ndarray, np.ndarray | None], lifted: np.ndarray, threads: int, bar: Progress
@@ -243,13 +241,13 @@ class GraphCore:
         bar.start("graph: link", len(X))
         while self.n < after:
             batch = min(max(self.n // ADD_SHARE, 1), ADD_AT_ONCE, after - self.n)
-            with self.scan.exclusive():
+            with uninterrupted(), self.scan.exclusive():
                 first, self.n = self.n, self.n + batch
                 self.bind(held, self.n - before)
                 builder = self._builder(threads)
                 self._insert(builder, first, X[first - before : first - before + batch])
             bar.advance(batch)
-        with self.scan.exclusive():
+        with uninterrupted(), self.scan.exclusive():
             looked = self._changed_by(len(X), threads, held, len(X))
         if not looked:
             lonely = self._lonely(before)
@@ -259,7 +257,7 @@ class GraphCore:
     def withdraw(self, ids: np.ndarray, threads: int) -> None:
         """Takes out what `add` appended to the vertices of these ids and nobody has seen: after Ctrl-C, say."""
         none = np.zeros(0, dtype=np.int64)
-        with self.scan.exclusive():
+        with uninterrupted(), self.scan.exclusive():
             self.remove(np.arange(len(ids), self.n), none, none, threads)
             self.bind(ids)
 
@@ -342,6 +340,10 @@ class GraphCore:
             self._set_entries(builder)
             self._reach_all(builder, ids, hidden)
         return due
+
+    def own(self) -> None:
+        """Copies arrays that belong to a read-only file, before they are changed."""
+        self._own(self.n)
 
     def _own(self, capacity: int) -> None:
         """Room for `capacity` vertices, in memory that may be written."""

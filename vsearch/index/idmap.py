@@ -140,17 +140,16 @@ class IdMap:
             known = self.contains_any(ids)
             if known is not None:
                 raise DuplicateIdError(f"id {known} is in the index already.")
-        self._make_room(n)
+        self.reserve(n)
         self._ids[self._n : n] = ids
+        table, self._table = self._table, None  # built anew where this fails, or has no room
+        if table is not None and self._used + len(ids) <= len(table) * 2 // 3:
+            self._enter(table, slots)
+            self._table = table
         self._n = n
         self._largest = max(self._largest, int(ids.max()))
         self._identity = self._identity and ascending and self._largest == n - 1
         self._reorder(ascending)
-        if self._table is not None:
-            if self._used + len(ids) > len(self._table) * 2 // 3:
-                self._table = None
-            else:
-                self._enter(self._table, slots)
         return slots
 
     def remove(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +177,7 @@ class IdMap:
             self._table[places[: len(slots)]] = _TOMBSTONE
             self._table[places[len(slots) :]] = moved_to
         if len(moved_to):
-            self._make_room(self._n)
+            self.reserve(self._n)
             self._ids[moved_to] = self._ids[moved_from]
             self._identity = False
         self._n = left
@@ -187,15 +186,15 @@ class IdMap:
         self._reorder(len(moved_to) == 0)
         return moved_from, moved_to
 
-    # ------------------------------------------------------------------ room and order
-
-    def _make_room(self, n: int) -> None:
+    def reserve(self, n: int) -> None:
         """See that ids are in memory of ours, with room for ``n``."""
         if self._owned and n <= len(self._ids):
             return
         ids = np.empty(n if n <= self._n else max(n, self._n + self._n // 2), np.int64)
         ids[: self._n] = self._ids[: self._n]
         self._ids, self._owned = ids, True
+
+    # ------------------------------------------------------------------ order
 
     def _reorder(self, ascending: bool) -> None:
         """After a change: ids still ascend with slots if they did and the change was ``ascending``."""

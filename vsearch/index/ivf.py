@@ -21,9 +21,6 @@ from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
 CHUNK_ROWS = 16384
 MAX_LISTS = 2**20
 REFINE = (*DTYPES, None)
-COMPACT_AT = 0.5
-"""Share of garbage in the arena at which a removal or an addition compacts it."""
-
 
 Encoded: TypeAlias = "tuple[np.ndarray, Coded | None, tuple[np.ndarray, np.ndarray | None] | None]"
 """Lists, codes and stored rows of new vectors."""
@@ -140,19 +137,27 @@ class IVF(Planned):
         for assign, codes, stored in [prepared] if isinstance(prepared, tuple) else prepared:
             self._core.append(np.arange(first, first + len(assign)), assign, codes)
             if self._store is not None and stored is not None:
-                self._store.own()
                 self._store.append(*stored)
             first += len(assign)
-        if self._core.lists.garbage() > COMPACT_AT:
-            self._core.lists.compact(first)
+        self._core.lists.tidy(first)
+
+    def _own(self) -> None:
+        self._core.own()
+        if self._store is not None:
+            self._store.own()
+
+    def _retract(self, n: int) -> None:
+        self._core.truncate(n)
+        if self._store is not None:
+            self._store.n = n
+        self._bind()
 
     def _delete(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         self._core.remove(slots, moved_from, moved_to)
         n = len(self) if self._idmap is not None else 0
         if self._store is not None:
             self._store.remove(moved_from, moved_to, n)
-        if self._core.lists.garbage() > COMPACT_AT:
-            self._core.lists.compact(n)
+        self._core.lists.tidy(n)
 
     def _bind(self) -> None:
         self._forget_plans()

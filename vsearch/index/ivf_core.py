@@ -153,8 +153,6 @@ class IvfCore:
         symbols, factors, extra = self._rows(coded, total - len(slots))
         if self.extra_stride:
             self.extra = grown(self.extra, total)
-            if not self.extra.flags.writeable:
-                self.extra = np.array(self.extra)
             self.extra[slots] = extra
         self.lists.append(slots, assign, symbols, factors)
 
@@ -177,10 +175,18 @@ class IvfCore:
         self.spreads = self.compact.spreads
         return encoded.symbols, self.compact.store(encoded.full), encoded.extra
 
+    def own(self) -> None:
+        """Copies arrays that belong to a read-only file, before they are changed."""
+        self.lists.own()
+        if not self.extra.flags.writeable:
+            self.extra = np.array(self.extra)
+
+    def truncate(self, n: int) -> None:
+        """Forgets slots from n on, which an `append` that failed has put into their lists in part."""
+        self.lists.truncate(n)
+
     def remove(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         """Takes slots out, and renames those whose rows moved into the holes."""
-        if self.extra_stride and not self.extra.flags.writeable:
-            self.extra = np.array(self.extra)
         self.lists.remove(slots)
         if len(moved_from):
             self.lists.rename(moved_from.astype(np.uint32), moved_to.astype(np.uint32))

@@ -13,6 +13,7 @@ again, and the run it leaves is garbage until `compact`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,7 @@ from vsearch.kernels import core
 
 BLOCK = 32
 SLOT_BYTES = 4 * BLOCK
+COMPACT_AT = 0.5
 
 
 def grown(array: np.ndarray, size: int) -> np.ndarray:
@@ -152,15 +154,21 @@ class BlockLists:
     def _move_to_end(self, index: int, capacity: int) -> None:
         first, size = int(self.list_block[index]), int(self.list_size[index])
         run = -(-size // BLOCK)
-        self.blocks = grown(self.blocks, self.used + capacity)
-        self.block_list = grown(self.block_list, len(self.blocks))
+        blocks = grown(self.blocks, self.used + capacity)
+        self.blocks, self.block_list = blocks, grown(self.block_list, len(blocks))
         fresh = self.used
         self.blocks[fresh : fresh + run] = self.blocks[first : first + run]
         self.block_list[fresh : fresh + capacity] = index
         moved = self.slots[fresh : fresh + run].reshape(-1)[:size]
-        self.position[moved] += np.uint32((fresh - first) * BLOCK)
+        self.position[moved] += np.uint32((fresh - first) * BLOCK)  # the last that may fail
         self.list_block[index], self.list_capacity[index] = fresh, capacity
         self.used += capacity
+
+    def truncate(self, n: int) -> None:
+        """Forgets slots from n on, the last of their lists, where an `append` failed at any point."""
+        self.position = self.position[:n]
+        owner = self.block_list[self.position // BLOCK]
+        self.list_size[:] = np.bincount(owner, minlength=len(self.list_size))
 
     def remove(self, slots: np.ndarray) -> None:
         """Takes slots out of their lists; the last lanes of each list fill the holes."""
@@ -198,6 +206,12 @@ class BlockLists:
         needed = int(((self.list_size.astype(np.int64) + BLOCK - 1) // BLOCK).sum())
         return 1 - needed / self.used if self.used else 0.0
 
+    def tidy(self, n: int) -> None:
+        """Compacts once half of the arena is garbage and there is memory to."""
+        if self.garbage() > COMPACT_AT:
+            with contextlib.suppress(MemoryError):
+                self.compact(n)
+
     def compact(self, n: int) -> None:
         """Writes the runs one after another without slack, in list order."""
         runs = (self.list_size.astype(np.int64) + BLOCK - 1) // BLOCK
@@ -206,13 +220,11 @@ class BlockLists:
         source = np.repeat(self.list_block.astype(np.int64) - first, runs) + np.arange(total)
         shift = np.repeat((first - self.list_block.astype(np.int64)) * BLOCK, self.list_size)
         lanes = np.repeat(self.list_block.astype(np.int64) * BLOCK, self.list_size) + _ranges(self.list_size)
-        slots = self.slots[lanes // BLOCK, lanes % BLOCK]
-        self.position = self.position[:n].copy()
-        self.position[slots] = lanes + shift
-        self.blocks = self.blocks[source]
-        self.block_list = np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
+        position = self.position[:n].copy()
+        position[self.slots[lanes // BLOCK, lanes % BLOCK]] = lanes + shift
+        blocks, block_list = self.blocks[source], np.repeat(np.arange(len(runs), dtype=np.uint32), runs)
         self.list_block, self.list_capacity = first.astype(np.uint32), runs.astype(np.uint32)
-        self.used = total
+        self.position, self.blocks, self.block_list, self.used = position, blocks, block_list, total
 
 
 def _ranges(sizes: np.ndarray) -> np.ndarray:

@@ -76,9 +76,9 @@ class VectorStore:
         if len(self.rows) >= n:
             return
         capacity = n if self.n == 0 else max(n, len(self.rows) * 3 // 2)
-        self.rows = _resized(self.rows, self.n, capacity)
-        if self.factors is not None:
-            self.factors = _resized(self.factors, self.n, capacity)
+        rows = _resized(self.rows, self.n, capacity)
+        factors = _resized(self.factors, self.n, capacity) if self.factors is not None else None
+        self.rows, self.factors = rows, factors  # Ctrl-C leaves both as they were, or neither
 
     def append(self, rows: np.ndarray, factors: np.ndarray | None) -> None:
         """Takes rows that `encode_rows` made."""
