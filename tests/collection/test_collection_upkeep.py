@@ -296,7 +296,7 @@ def test_filters_hold_in_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_prepared_filter_follows_its_index() -> None:
-    from vsearch.index.base import PreparedFilter
+    from vsearch.index.filter import PreparedFilter
 
     index = vs.IVF(4, dtype="f32").fit(X[:50])
     for wanted in ([3, 7], np.arange(50) % 2 == 0):

@@ -20,7 +20,7 @@ import numpy as np
 
 from vsearch._typing import Answer
 from vsearch.index import Flat, Index
-from vsearch.index.base import PreparedFilter
+from vsearch.index.filter import PreparedFilter
 from vsearch.quantize import RaBitQ
 
 #: From so many vectors on, codes show their worth: a scan of them rules out all but a few before vectors are read.

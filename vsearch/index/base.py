@@ -14,7 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from vsearch._threads import resolve_threads
 from vsearch._typing import Answer, Filter, Path, Vectors
 from vsearch._validate import (
     check_choice,
-    check_filter,
     check_flag,
     check_float,
     check_ids,
@@ -37,6 +36,7 @@ from vsearch._validate import (
 )
 from vsearch.errors import DuplicateIdError, NotFittedError, ParameterError, UnknownIdError
 from vsearch.index.calibrate import Calibration, calibrate
+from vsearch.index.filter import PreparedFilter, slot_bitmap
 from vsearch.index.idmap import IdMap
 from vsearch.kernels import core
 from vsearch.storage import container
@@ -51,36 +51,8 @@ MAX_ID = 2**63 - 1
 SEARCH_CHUNK_SECONDS = 0.2
 
 
-class PreparedFilter:
-    """A filter that is translated to the slots of an index once, and again when the index has changed.
-
-    Parameters
-    ----------
-    filter : anything that `Index.search` takes as a filter
-
-    Examples
-    --------
-    >>> import numpy as np, vsearch as vs
-    >>> index = vs.Flat().fit(np.eye(4))
-    >>> odd = PreparedFilter([1, 3])
-    >>> [int(index.search(np.eye(4)[i], 1, filter=odd)[0][0]) for i in (1, 3)]
-    [1, 3]
-    """
-
-    def __init__(self, filter: Filter) -> None:
-        self.filter = filter
-        self._known: tuple[Index, int, np.ndarray, int] | None = None
-
-    def translated(self, index: Index) -> tuple[np.ndarray, int]:
-        """Packed bits by slot of ``index``, whose state the caller holds still, and how many are set."""
-        known = self._known
-        if known is None or known[0] is not index or known[1] != index._version:
-            known = self._known = (index, index._version, *index._slot_bitmap(self.filter))
-        return known[2], known[3]
-
-
 class Index(ABC):
-    """Common face of `Flat` and `IVF`: fit, search, add, remove, save.
+    """Common face of `Flat`, `IVF` and `Graph`: fit, search, add, remove, save.
 
     Attributes
     ----------
@@ -323,7 +295,8 @@ class Index(ABC):
         recall : float in (0, 1], default 0.95
             Share of the true neighbours wanted; the index finds the effort by its calibration.
         effort : float > 0, optional
-            Overrides `recall` with a fixed effort: the number of probed lists of an IVF. Flat has no use for it.
+            Overrides `recall` with a fixed effort: of an IVF the lists to look into, of a Graph the most vertices to
+            visit. Flat has no use for it.
         filter : bool mask or packed bitmap aligned with `ids`, array of ids, or PreparedFilter, optional
             Only these may be returned. A `PreparedFilter` of one of them is translated once for many searches.
         threads : int, default one for one query, else all cores
@@ -400,7 +373,7 @@ class Index(ABC):
                 if isinstance(filter, PreparedFilter):
                     bitmap, matches = filter.translated(self)
                 else:
-                    bitmap, matches = self._slot_bitmap(filter)
+                    bitmap, matches = slot_bitmap(filter, self._fitted())
             try:
                 answer = self._find(queries, k, effort, threads, bitmap, matches)
             except ValueError:  # a writer has lengthened the index, and the bitmap no longer fits
@@ -409,19 +382,6 @@ class Index(ABC):
                 continue
             if self._version == version:
                 return answer
-
-    def _slot_bitmap(self, filter: Filter) -> tuple[np.ndarray, int]:
-        """The filter as packed bits by slot, and how many are set."""
-        known = self._fitted()
-        aligned = cast(np.ndarray, check_filter(filter, known.sorted_ids))  # None only where there is no filter
-        bits = np.unpackbits(aligned, count=len(known), bitorder="little")
-        matches = int(np.count_nonzero(bits))
-        slots = known.slot_of_sorted
-        if slots is None:
-            return aligned, matches
-        by_slot = np.zeros(len(known), dtype=np.uint8)
-        by_slot[slots] = bits
-        return np.packbits(by_slot, bitorder="little"), matches
 
     # ------------------------------------------------------------------ files
 
