@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,16 @@ def test_change_save_and_load_keep_the_answers(name: str, tmp_path: Path) -> Non
         )
         np.testing.assert_array_equal(again, ids)
         np.testing.assert_array_equal(distances_again, distances)
+
+
+def test_evaluate_and_integrations_are_there_when_asked_for() -> None:
+    code = """
+import sys, vsearch as vs
+assert not {"vsearch.evaluate", "vsearch.integrations"} & set(sys.modules), "the import has grown"
+assert {"evaluate", "integrations"} <= set(dir(vs))
+assert vs.evaluate.id_recall([[1]], [[1]]) == 1.0
+assert vs.integrations.__name__ == "vsearch.integrations"
+assert not hasattr(vs, "evaluations")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr

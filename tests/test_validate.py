@@ -187,7 +187,6 @@ def test_vectors_read_only_and_empty() -> None:
         (np.zeros((2, 2), object), "dtype object"),
         (np.zeros((2, 2), complex), "dtype complex128"),
         (np.zeros((2, 2), bool), "dtype bool"),
-        (np.zeros((2, 2), np.int64), "dtype int64"),
         (np.zeros((2, 2), "U3"), "dtype <U3"),
         (np.zeros((2, 2), "M8[s]"), "dtype datetime64[s]"),
         ([[True, False]], "a list (dtype bool)"),
@@ -199,6 +198,21 @@ def test_vectors_read_only_and_empty() -> None:
 )
 def test_vectors_of_wrong_dtype(X: Any, got: str) -> None:
     refuses(DTypeError, f"`X` must be an array of {DTYPES}; got {got}.", v.check_vectors, "X", X)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint16])
+def test_vectors_of_ints_are_told_the_way_out(dtype: Any) -> None:
+    message = f"`X` must be an array of {DTYPES}; got dtype {np.dtype(dtype)}. Write `X.astype(np.float32)`."
+    refuses(DTypeError, message, v.check_vectors, "X", np.array([[1, 2], [3, 4]], dtype))
+
+
+def test_vectors_of_another_dimension_are_told_whose_it_is() -> None:
+    message = "`X` must have d=3 like the quantizer; got d=2. Were they made by another model?"
+    X = np.zeros((4, 2), np.float32)
+    refuses(DimensionError, message, v.check_codable, "X", X, 3)
+    refuses(DimensionError, message, v.check_codable, "X", X.astype(np.float64), 3)
+    for check in (v.check_vectors, v.check_queries):
+        refuses(DimensionError, message.replace("quantizer", "nest"), lambda c=check: c("X", X, 3, like="the nest"))
 
 
 def test_vectors_restricted_to_dtypes() -> None:

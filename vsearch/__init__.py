@@ -8,6 +8,8 @@
 7
 """
 
+from typing import TYPE_CHECKING
+
 from vsearch._config import show_config
 from vsearch.collection import Collection, Record
 from vsearch.errors import (
@@ -85,3 +87,22 @@ __all__ = [
     "load",
     "show_config",
 ]
+
+#: Rooms that `import vsearch` does not load, for a search needs nothing of them.
+_LAZY = ("evaluate", "integrations")
+
+if TYPE_CHECKING:  # who checks types is told what there is, and so what there is not
+    from vsearch import evaluate as evaluate
+    from vsearch import integrations as integrations
+else:
+
+    def __getattr__(name: str) -> object:
+        """`vsearch.evaluate` and `vsearch.integrations`, imported when they are first asked for."""
+        if name in _LAZY:
+            from importlib import import_module
+
+            return import_module(f"vsearch.{name}")
+        raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})

@@ -130,33 +130,40 @@ def check_path(name: str, path: Any) -> str:
 
 
 def check_vectors(
-    name: str, X: Any, dim: int | None = None, allow_empty: bool = False, dtypes: str | Collection[str] = "float"
+    name: str,
+    X: Any,
+    dim: int | None = None,
+    allow_empty: bool = False,
+    dtypes: str | Collection[str] = "float",
+    *,
+    like: str = "the index",
 ) -> np.ndarray:
     """Return ``X`` as a C-contiguous float32 array of shape (n, d); no copy where it is one already.
 
     ``X`` is an array, anything with ``__array__`` or ``__dlpack__`` (tensors), or a list of rows; ``dim`` the d it
-    must have; ``dtypes`` names the dtypes it may have, where "float" stands for `FLOATS`.
+    must have and ``like`` whose d that is, for the message; ``dtypes`` names the dtypes it may have, where "float"
+    stands for `FLOATS`.
 
     >>> check_vectors("X", [[1, 2], [3, 4]]).dtype
     dtype('float32')
     """
     array = _as_array(name, X, FLOATS if dtypes == "float" else tuple(dtypes))
-    _check_rows(name, array, dim, allow_empty)
+    _check_rows(name, array, dim, allow_empty, like)
     return _as_finite_f32(name, array)
 
 
-def check_codable(name: str, X: Any, dim: int) -> np.ndarray:
+def check_codable(name: str, X: Any, dim: int, *, like: str = "the quantizer") -> np.ndarray:
     """`check_vectors` and `check_lengths` in one pass over memory, where all is well.
 
     >>> check_codable("X", [[1, 2], [3, 4]], 2).dtype
     dtype('float32')
     """
     if type(X) is _Array and X.dtype == np.float32 and X.ndim == 2 and X.flags.carray and len(X):
-        _check_rows(name, X, dim, False)
+        _check_rows(name, X, dim, False, like)
         with np.errstate(all="ignore"):
             if np.vdot(X, X) <= MAX_LENGTH**2:  # not so for NaN
                 return X
-    return check_lengths(name, check_vectors(name, X, dim))
+    return check_lengths(name, check_vectors(name, X, dim, like=like))
 
 
 def check_lengths(name: str, X: np.ndarray) -> np.ndarray:
@@ -176,8 +183,8 @@ def check_lengths(name: str, X: np.ndarray) -> np.ndarray:
     return X
 
 
-def check_queries(name: str, Q: Any, dim: int) -> tuple[np.ndarray, bool]:
-    """Return queries as C-contiguous float32 (nq, dim), and whether ``Q`` was a single vector.
+def check_queries(name: str, Q: Any, dim: int, *, like: str = "the index") -> tuple[np.ndarray, bool]:
+    """Return queries as C-contiguous float32 (nq, dim), and whether ``Q`` was a single vector; ``like`` as above.
 
     >>> check_queries("Q", np.zeros(4, np.float32), 4)[1]
     True
@@ -192,25 +199,25 @@ def check_queries(name: str, Q: Any, dim: int) -> tuple[np.ndarray, bool]:
     array = _as_array(name, Q, FLOATS)
     if array.ndim not in (1, 2):
         raise DimensionError(f"`{name}` must have shape ({dim},) or (nq, {dim}); got {array.shape}.")
-    _check_dim(name, array.shape[-1], dim)
+    _check_dim(name, array.shape[-1], dim, like)
     return _as_finite_f32(name, array.reshape(-1, dim)), array.ndim == 1
 
 
-def _check_rows(name: str, array: np.ndarray, dim: int | None, allow_empty: bool) -> None:
+def _check_rows(name: str, array: np.ndarray, dim: int | None, allow_empty: bool, like: str) -> None:
     if array.ndim != 2:
         wanted = "(n, d)" if dim is None else f"(n, {dim})"
         hint = f" For one vector, pass `{name}[None]`." if array.ndim == 1 and array.size else ""
         raise DimensionError(f"`{name}` must have shape {wanted}; got {array.shape}.{hint}")
-    _check_dim(name, array.shape[1], dim)
+    _check_dim(name, array.shape[1], dim, like)
     if len(array) == 0 and not allow_empty:
         raise DimensionError(f"`{name}` must have at least one row; got shape {array.shape}.")
 
 
-def _check_dim(name: str, d: int, dim: int | None) -> None:
+def _check_dim(name: str, d: int, dim: int | None, like: str) -> None:
     if dim is None and not 1 <= d <= MAX_DIM:
         raise DimensionError(f"`{name}` must have 1 to {MAX_DIM} dimensions; got {d}.")
     if dim is not None and d != dim:
-        raise DimensionError(f"`{name}` must have d={dim} like the index; got d={d}. Were they made by another model?")
+        raise DimensionError(f"`{name}` must have d={dim} like {like}; got d={d}. Were they made by another model?")
 
 
 def _as_array(name: str, value: Any, dtypes: tuple[str, ...]) -> np.ndarray:
@@ -232,7 +239,9 @@ def _as_array(name: str, value: Any, dtypes: tuple[str, ...]) -> np.ndarray:
         return array
     if array.dtype.kind in "iuf" and not hasattr(value, "dtype") and "float64" in dtypes:  # lists of plain numbers
         return array.astype(np.float64)
-    raise DTypeError(f"{wanted}; got {_dtype_name(value, array)}.")
+    mendable = array.dtype.kind in "iu" and "float32" in dtypes and hasattr(value, "astype")
+    hint = f" Write `{name}.astype(np.float32)`." if mendable else ""
+    raise DTypeError(f"{wanted}; got {_dtype_name(value, array)}.{hint}")
 
 
 def _as_finite_f32(name: str, array: np.ndarray) -> np.ndarray:

@@ -144,6 +144,7 @@ void register_graph_compact(py::module_& m) {
              py::arg("usual"), py::arg("steepness"), py::arg("slack"))
         .def("counters", &BoundCompactGraph::counters)
         .def_property_readonly("row_bytes", [](BoundCompactGraph& graph) { return graph.scan().layout().bytes; })
+        .def_property_readonly("lengthened", [](BoundCompactGraph&) { return GraphScan::kLengthened; })
         .def("exclusive", [](BoundCompactGraph& graph) { return Exclusive(graph.gate()); }, py::keep_alive<0, 1>());
     py::class_<BoundCompactBuilder>(m, "GraphCompactBuilder")
         .def(py::init<BoundCompactGraph&, Array<std::uint8_t>&, float, std::size_t>(), py::arg("graph"), py::arg("rows"), py::arg("alpha"), py::arg("threads"),

@@ -43,9 +43,13 @@ inline std::size_t count_filter(const std::uint8_t* bitmap, std::size_t begin, s
     return count;
 }
 
-// Calls visit(slot) for every set bit of [begin, end), ascending; begin a multiple of 8.
+// Calls visit(slot) for every set bit of [begin, end), ascending; begin a multiple of 8. Without a bitmap all match.
 template <class Visit>
 void each_match(const std::uint8_t* bitmap, std::size_t begin, std::size_t end, Visit visit) {
+    if (bitmap == nullptr) {
+        for (std::size_t slot = begin; slot < end; ++slot) visit(static_cast<std::uint32_t>(slot));
+        return;
+    }
     for (std::size_t first = begin; first < end; first += 64)
         for (std::uint64_t word = filter_word(bitmap, first, end); word != 0; word &= word - 1)
             visit(static_cast<std::uint32_t>(first + lowest_bit64(word)));

@@ -148,14 +148,14 @@ void GraphScan::begin(const float* query, const float* lift, const GraphQuery& o
     start(kStarts, w);
 }
 
-// Puts the nearest of the entry vertices that were not put there before into the pool, those below the limit and not visited; false where
-// there are none.
+// Puts the nearest of the entry vertices that were not put there before into the pool, `count` of those below the limit and not visited; false
+// where there are none.
 bool GraphScan::start(std::size_t count, Walk& w) const {
     const std::size_t lanes = (arrays_.entry_count + kBlock - 1) / kBlock * kBlock;
     if (lanes <= kBlock) return false;  // all of them began
     bool any = false;
     w.pool.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < count;) {
         const std::size_t at = kernels().argmin_f32(w.estimates.data(), lanes);
         const float estimated = w.estimates[at] + w.entry_base;
         if (!(estimated < w.limit)) break;
@@ -164,6 +164,7 @@ bool GraphScan::start(std::size_t count, Walk& w) const {
         if (w.visited.contains(slot)) continue;
         w.pool.put(estimated, slot);
         any = true;
+        ++i;
     }
     return any;
 }
@@ -220,12 +221,15 @@ void GraphScan::search(const float* queries, std::size_t nq, GraphQuery options,
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
     parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
         Walk& w = *walks[worker];
+        const float* query = queries + i * dim_;
         if (options.filter != nullptr && matches_are_few(options)) {
-            scan_matches(queries + i * dim_, options, w);
+            w.visits = 0;
+            scan(query, options, w);
         } else {
-            begin(queries + i * dim_, nullptr, options, w);
+            begin(query, nullptr, options, w);
             while (step(options, w, nullptr)) {
             }
+            if (options.is_short(w.best.size())) scan(query, options, w);
         }
         w.counters.visited += w.visits;
         w.best.sort_into(ids + i * options.k, distances + i * options.k);
@@ -240,8 +244,8 @@ bool GraphScan::matches_are_few(const GraphQuery& options) const {
     return matches <= static_cast<double>(options.k) || matches * matches <= 3 * static_cast<double>(options.most) * n;
 }
 
-void GraphScan::scan_matches(const float* query, const GraphQuery& options, Walk& w) const {
-    w.visits = 0;
+// Scores all that may be returned.
+void GraphScan::scan(const float* query, const GraphQuery& options, Walk& w) const {
     w.best.reset(options.k, arrays_.ids);
     w.scorer.prepare(rows_, metric_, query);
     std::uint32_t slots[kBlock];

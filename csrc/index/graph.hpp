@@ -5,6 +5,7 @@
 //      of its neighbours, 32 in one pass over a block
 //   3. neighbours below a limit, `effort` times the distance of the k-th best, enter the pool; stop when none is left there or `most`
 //      vertices are visited
+//   4. where that found fewer than k though there are more, as under a filter whose matches are all far away, look at every one
 //
 // Inside the walk distances are squared Euclidean ones. Under cosine vectors have length 1 and |q - x|^2 = 2 (1 - <q, x>). Under ip they
 // have one more coordinate, lift = sqrt(M^2 - |x|^2), which queries have as 0: |q - x|^2 = |q|^2 + M^2 - 2 <q, x>, so that the nearest has
@@ -56,6 +57,8 @@ struct GraphQuery {
     std::size_t shown = std::numeric_limits<std::size_t>::max();  // slots from here on are not returned
 
     bool may_return(std::uint32_t slot) const { return slot < shown && (filter == nullptr || filter_bit(filter, slot)); }
+    // Fewer than there are to return: what is left lies where no walk leads, or beyond all its visits.
+    bool is_short(std::size_t found) const { return found < std::min(k, filter != nullptr ? matches : shown); }
 
     // Of n vertices: a walk under a filter meets a match in n / matches, and makes that many times more visits.
     std::size_t most_visits(std::size_t n) const {
@@ -137,7 +140,7 @@ public:
 private:
     void begin(const float* query, const float* lift, const GraphQuery& options, Walk& w) const;
     bool matches_are_few(const GraphQuery& options) const;
-    void scan_matches(const float* query, const GraphQuery& options, Walk& w) const;
+    void scan(const float* query, const GraphQuery& options, Walk& w) const;
     bool step(const GraphQuery& options, Walk& w, std::vector<Edge>* visited) const;
     void enter(const std::uint8_t* block, float base, Ahead ahead, Walk& w) const;
     std::uint32_t estimate(const std::uint8_t* block, float limit, Ahead ahead, Walk& w, float* estimates) const;

@@ -157,22 +157,29 @@ std::unique_ptr<CompactWalk> GraphCompactScan::borrow() {
     return walk != nullptr ? std::move(walk) : std::make_unique<Walk>();
 }
 
-// `lift` is the further coordinate of a stored vector that the builder looks for under ip, null for queries, which have none.
+// `lift` is the further coordinate of a stored vector that the builder looks for under ip, null for queries, which have none: these are made
+// GraphScan::kLengthened times as long as the longest vector. It changes no order, and codes are those of vectors less their mean: a query
+// much shorter than that would be lost in it.
 void GraphCompactScan::prepare(const float* query, const float* lift, const CompactQuery& options, Walk& w) const {
     const std::size_t d = dim();
     w.centered.resize(d);
     w.transformed.resize(transform_.padded());
-    for (std::size_t j = 0; j < d; ++j) w.centered[j] = query[j] - mean_[j];
-    transform_.apply_query(w.centered.data(), w.transformed.data());
     w.lift = lift != nullptr ? *lift : 0.0f;
+    w.longer = 1;
+    double norm2 = 0;
+    if (metric_ == Metric::kInnerProduct) {
+        norm2 = dot(query, query, d) + static_cast<double>(w.lift) * w.lift;
+        if (lift == nullptr && norm2 > 0 && arrays_.reach2 > 0) w.longer = GraphScan::kLengthened * std::sqrt(arrays_.reach2 / norm2);
+    }
+    for (std::size_t j = 0; j < d; ++j) w.centered[j] = static_cast<float>(w.longer * query[j] - mean_[j]);
+    transform_.apply_query(w.centered.data(), w.transformed.data());
     w.least = 0;
     double base = 0;
     float least = 0;
     if (metric_ == Metric::kInnerProduct) {
-        base = -dot(query, mean_.data(), d);
+        base = -w.longer * dot(query, mean_.data(), d);
         least = -kInfinity;
-        const double norm2 = dot(query, query, d) + static_cast<double>(w.lift) * w.lift;
-        w.least = -static_cast<float>(std::sqrt(norm2 * static_cast<double>(arrays_.reach2)));
+        w.least = -static_cast<float>(w.longer * std::sqrt(norm2 * arrays_.reach2));
     } else {
         base = dot(w.centered.data(), w.centered.data(), d) * (metric_ == Metric::kCosine ? 0.5 : 1.0);
     }
@@ -300,10 +307,14 @@ void GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery
         Walk& w = *walks[worker];
         const float* query = queries + i * dim();
         prepare(query, nullptr, options, w);
-        few ? scan_matches(options, w) : walk(options, w);
+        if (!few) walk(options, w);
+        if (few || options.is_short(w.best.size())) scan(options, w);
         w.counters.visited += w.visits;
         finish(query, options, w);
-        w.best.sort_into(ids + i * options.k, distances + i * options.k);
+        float* found = distances + i * options.k;
+        w.best.sort_into(ids + i * options.k, found);
+        if (w.longer != 1 && arrays_.store.data == nullptr)
+            for (std::size_t j = 0; j < options.k; ++j) found[j] = static_cast<float>(found[j] / w.longer);
     });
     for (auto& walk : walks) give_back(std::move(walk));
 }
@@ -314,7 +325,11 @@ bool GraphCompactScan::matches_are_few(const CompactQuery& options) const {
     return matches <= static_cast<double>(options.k) || matches * matches <= 10 * static_cast<double>(options.most) * n;
 }
 
-void GraphCompactScan::scan_matches(const CompactQuery& options, Walk& w) const {
+// Scores all that may be returned.
+void GraphCompactScan::scan(const CompactQuery& options, Walk& w) const {
+    w.slots.clear();
+    w.best.reset(options.k, arrays_.ids);
+    if (arrays_.store.data != nullptr) w.window.reset(std::max(options.window, options.k));
     w.scores.resize(std::max(w.scores.size(), kAtOnce));
     const auto score = [&] {
         w.scorer.score(arrays_.rows, w.slots.data(), w.slots.size(), w.scores.data());

@@ -108,6 +108,7 @@ struct CompactWalk {
     std::vector<std::uint32_t> slots, expanded;
     std::vector<float> scores;
     float lift = 0, least = 0, limit = 0;  // scores from `limit` on are not looked at
+    double longer = 1;                     // under ip: the query in the walk, over the query
     std::size_t visits = 0;
     Allowance allowed;
     std::uint32_t pending = 0;  // whose slots are being fetched
@@ -153,7 +154,7 @@ private:
     void keep(std::uint32_t slot, float score, const CompactQuery& options, Walk& w) const;
     void set_limit(const CompactQuery& options, Walk& w) const;
     bool matches_are_few(const CompactQuery& options) const;
-    void scan_matches(const CompactQuery& options, Walk& w) const;
+    void scan(const CompactQuery& options, Walk& w) const;
     void finish(const float* query, const CompactQuery& options, Walk& w) const;
 
     Metric metric_;

@@ -8,17 +8,21 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import vsearch as vs
 from vsearch import cli
 from vsearch.cli import show
 from vsearch.cli.app import app
+from vsearch.evaluate import Table
+from vsearch.evaluate.datasets import load_dataset
 
 RUNNER = CliRunner()
 show.console.width = show.WIDTH_OF_FILES  # the workers of pytest-xdist are told that they have 80 columns
@@ -61,6 +65,7 @@ def test_demo_measures_three_indexes(demo: tuple[str, Path]) -> None:
     flat, ivf, codes = rows
     assert float(flat[1]) == 1.0 and min(float(ivf[1]), float(codes[1])) > 0.9
     assert all(len(line) <= 100 for line in text.splitlines() if "recall.png" not in line and "report.html" not in line)
+    assert "4 indexes of the same vectors" in text and "recall=0.95 was calibrated on 250 other queries" in text
 
 
 def test_demo_answers_in_words(demo: tuple[str, Path]) -> None:
@@ -126,6 +131,115 @@ def test_query_by_words_looks_vectors_up(tmp_path: Path) -> None:
     assert "vsearch holds no embedding model" in text
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the first rows of the data set with texts, by codes that stand for them only roughly."""
+    path = tmp_path_factory.mktemp("words") / "words.vsx"
+    run("build", "wordnet-10k-384-angular", path, "--index", "flat-rabitq1-norefine", "--limit", "3000")
+    return path
+
+
+def test_a_part_of_a_data_set_is_shown_by_its_texts(words: Path) -> None:
+    text = run("query", words, "--text", "arachnophobia", "--k", "3").output
+    assert " id " not in text and "whose texts are not shown" not in text and ": " in text
+    answer = json.loads(run("query", words, "--text", "arachnophobia", "--k", "3", "--json").output)
+    assert len(answer["texts"]) == 3
+
+
+@pytest.mark.parametrize("n", [1, 40, 10_000])
+def test_other_vectors_are_not_shown_by_texts(tmp_path: Path, n: int) -> None:
+    np.save(tmp_path / "r.npy", np.random.default_rng(3).normal(size=(n, 384)).astype(np.float32))
+    run("build", tmp_path / "r.npy", tmp_path / "r.vsx", "--index", "flat", "--metric", "cosine")
+    for more in ((), ("--data", "wordnet-10k-384-angular")):
+        text = run("query", tmp_path / "r.vsx", "--text", "arachnophobia", "--k", "1", *more).output
+        assert re.search(r"^    \d\.\d{3}  id \d+$", text, re.M) and "whose texts are not shown" in text
+    assert "texts" not in json.loads(run("query", tmp_path / "r.vsx", "--text", "arachnophobia", "--json").output)
+
+
+def test_a_shuffled_data_set_is_not_shown_by_texts(tmp_path: Path) -> None:
+    rows = np.asarray(load_dataset().train[::-1], np.float32)
+    vs.Flat("cosine").fit(rows).save(tmp_path / "r.vsx")
+    assert " id " in run("query", tmp_path / "r.vsx", "--text", "arachnophobia", "--k", "1").output
+
+
+def test_words_are_looked_up_whole_first(words: Path) -> None:
+    text = run("query", words, "--text", "cat", "--k", "1", "--limit", "1").output
+    assert re.search(r"“.*\bcat\b.*”", text)
+    assert "rachnopho" in run("query", words, "--text", "rachnopho", "--k", "1").output
+
+
+def test_the_limit_of_queries_is_kept_and_told(index: Path, vectors: Path, tmp_path: Path) -> None:
+    text = run("query", index, vectors, "--k", "1").output
+    assert text.count("“query ") == 10 and "10 of 2,000 queries; --limit asks more" in text
+    assert run("query", index, vectors, "--k", "1", "--json").output.count("\n") == 2000
+    run("query", index, vectors, "--k", "1", "--limit", "2", "--out", tmp_path / "near.npz")
+    with np.load(tmp_path / "near.npz") as answers:
+        assert answers["ids"].shape == (2, 1)
+    both = ("--text", "arachnophobia", "--text", "irrational fears", "--limit", "1")
+    run("build", "wordnet-10k-384-angular", tmp_path / "w.vsx", "--index", "flat", "--limit", "20")
+    assert "1 of 2 queries" in run("query", tmp_path / "w.vsx", *both).output
+
+
+def test_effort_is_explained_for_every_index() -> None:
+    (option,) = [option for option in get_command(app).commands["query"].params if option.name == "effort"]  # type: ignore[attr-defined]
+    assert option.help == "Effort instead of a recall: lists looked at (IVF), most vertices visited (graph)."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("query", "no.vsx", "POINTS", "--out", "."), "`out` must be a file that ends in .npz; '.' is a folder."),
+        (("query", "no.vsx", "POINTS", "--out", "o.csv"), "`out` must be a file that ends in .npz; got 'o.csv'."),
+        (("build", "no.npy", "."), "`out` must be a file; '.' is a folder."),
+        (("build", "no.npy", "no/x.vsx"), "`out` must be a file in a folder that exists; got"),
+        (("bench", "no.npy", "--out", "POINTS"), "`out` must be a folder; 'POINTS' is a file."),
+        (("demo", "--out", "POINTS/deep/er"), "`out` must be a folder; 'POINTS' is a file."),
+        (("rag-demo", "--path", "POINTS"), "`path` must be a folder; 'POINTS' is a file."),
+    ],
+)
+def test_where_nothing_can_be_written_no_work_is_done(vectors: Path, arguments: tuple[str, ...], words: str) -> None:
+    where = [argument.replace("POINTS", str(vectors)) for argument in arguments]
+    assert words.replace("POINTS", str(vectors)) in run(*where, code=2).stderr
+
+
+def test_tables_fit_their_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = [1.0, 64772.0, 700.1, 104282.0, 1544.0, 10.11]
+    columns = ["index", "recall@10", "QPS", "µs a query", "batch QPS, 16 thr.", "bytes a vector", "build s"]
+    for label, width in product(("IVF + RaBitQ 1 bit", "Graph 96 compact + SAQ 4 bits, int8"), (60, 80, 100)):
+        monkeypatch.setattr(show.console, "_width", width)
+        table = Table(
+            "", columns, [["Flat", *numbers], [label, *numbers]], ["", *[".4f", ",.0f", ",.1f"], *3 * [",.0f"]]
+        )
+        show.table(table)
+        text = capsys.readouterr().out
+        assert all(len(line) <= width for line in text.splitlines()) and "…" not in text
+        assert all(text.count(cell) == 2 for cell in ("1.0000", " 64,772 ", " 700.1 ", " 104,282 ", " 1,544 "))
+        assert set(label.split()) <= set(text.split())
+        assert (label in text) == (width == 100 or (width == 80 and "RaBitQ" in label))
+
+
+def test_a_missing_extra_is_named_whole(capsys: pytest.CaptureFixture[str], vectors: Path, tmp_path: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise vs.MissingExtraError("pip install 'vsearch-ann[report]'")
+
+    options = ("--passes", "1", "--out", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsearch.cli.demo.recall_figure", refuse)
+        patch.setattr("vsearch.cli.demo.INDEXES", "flat")
+        patch.setattr("vsearch.cli.bench.recall_figure", refuse)
+        assert "pip install 'vsearch-ann[report]'" in run("demo", *options).output
+        text = run("bench", vectors, "--index", "flat", "--queries", "50", "--limit", "100", *options).output
+    assert "pip install 'vsearch-ann[report]'" in text
+    assert "calibrated" not in text  # what is exact has nothing to calibrate
+    assert "50 vectors of 24 dimensions" in text
+
+
+def test_one_of_a_thing_is_singular(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", np.ones((1, 3), np.float32))
+    run("build", tmp_path / "one.npy", tmp_path / "one.vsx", "--index", "flat")
+    assert "1 vector, whole" in run("check", tmp_path / "one.vsx").output
+
+
 def test_datasets_list_shows_what_is_here() -> None:
     text = run("datasets", "list").output
     assert re.search(r"wordnet-10k-384-angular +10,000 +384 +cosine +8.65 MB +yes", text)
@@ -136,6 +250,8 @@ def test_datasets_list_shows_what_is_here() -> None:
     ("arguments", "words"),
     [
         (("bench", "no-such-set"), "must be"),
+        (("build", "nope", "x.vsx"), "`data` must be the name of a known data set or an existing file; got 'nope'."),
+        (("bench", "wordnet-10k-384"), "or an existing file; got 'wordnet-10k-384'. Did you mean wordnet-10k-384-angu"),
         (("bench", "wordnet-10k-384-angular", "--index", "hnsw"), "`index` must be a name such as flat"),
         (("bench", "wordnet-10k-384-angular", "--targets", "1.5"), "`targets` must be recalls in (0, 1]"),
         (("build", "wordnet-10k-384-angular", "x.vsx", "--index", "flat", "--lists", "4"), "`lists` must not be given"),
@@ -162,15 +278,18 @@ def test_version_and_module_entry(tmp_path: Path) -> None:
     assert done.stdout.strip() == f"vsearch {vs.__version__}" and done.returncode == 0
 
 
-def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("needed", ["typer", "rich"])
+def test_without_typer_the_extra_is_named(
+    needed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = builtins.__import__
 
     def refuse(name: str, *rest: Any) -> Any:
-        if name == "typer":
+        if name == needed:
             raise ImportError(name)
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(SystemExit, match="2"):
         cli.main()
-    assert capsys.readouterr().err == "The vsearch command needs typer: pip install 'vsearch-ann[cli]'\n"
+    assert capsys.readouterr().err == f"The vsearch command needs {needed}: pip install 'vsearch-ann[cli]'\n"

@@ -234,7 +234,8 @@ def test_cosine_refuses_zero_vectors(tmp_path: Path) -> None:
     [
         ({"dim": 0}, vs.ParameterError, "`dim` must be"),
         ({"metric": "euclid"}, vs.ParameterError, "`metric` must be one of"),
-        ({"index": "hnsw"}, vs.ParameterError, "`index` must be one of"),
+        ({"index": "hnsw"}, vs.ParameterError, "`index` must be 'auto', 'exact' or a function from a metric to an"),
+        ({"index": vs.Graph()}, vs.ParameterError, "such as `lambda metric: vs.Graph(metric)`; got Graph(metric="),
         ({"embedding": "model"}, vs.DTypeError, "`embedding` must be a function"),
         ({"read_only": 1}, vs.DTypeError, "`read_only` must be True or False"),
     ],
@@ -244,6 +245,30 @@ def test_bad_options_are_refused(tmp_path: Path, options: Any, error: type[Excep
         vs.Collection.open(tmp_path / "o", **options)
     assert words in str(caught.value)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    file = tmp_path / "ten.py"
+    file.write_text("print(10)")
+    for options in ({}, {"read_only": True}):
+        with pytest.raises(vs.ParameterError) as caught:
+            vs.Collection.open(file, **options)
+        assert str(caught.value) == f"`path` must be a folder; {str(file)!r} is a file."
+    assert file.read_text() == "print(10)"
+
+
+def test_vectors_of_another_dimension_are_told_whose_it_is(box: vs.Collection) -> None:
+    box.add([1], np.ones((1, 3)))
+    for call in (lambda X: box.add([2], X), lambda X: box.query(X)):
+        with pytest.raises(vs.DimensionError, match="must have d=3 like the collection; got d=2"):
+            call(np.ones((1, 2)))
+
+
+def test_repr_of_one_record(tmp_path: Path) -> None:
+    with vs.Collection.open(tmp_path / "one") as box:
+        assert "0 records of no dimension yet, " in repr(box)
+        box.add([1], np.ones((1, 3)))
+        assert "1 record of 3 dimensions, " in repr(box)
 
 
 def test_any_text_comes_back(box: vs.Collection) -> None:

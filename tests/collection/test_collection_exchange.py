@@ -65,6 +65,17 @@ def test_ids_of_both_kinds_need_json(box: vs.Collection, tmp_path: Path) -> None
         ("a.jsonl", b'{"id": 1, "vector": [1, 2]}\n{"id":', "line 2, is not JSON"),
         ("a.jsonl", b"[1]\n", "line 1, must be a JSON object"),
         ("a.jsonl", b'{"id": 1, "vector": [1, 2]}\n{"vector": [1, 2]}\n', "record 2 has no id"),
+        (
+            "a.jsonl",
+            b'{"id": 1, "text": "lost"}',
+            "a.jsonl: record 1 has the unknown field 'text'; known are id, document,",
+        ),
+        ("a.jsonl", b'{"id": [1]}', r"a.jsonl: record 1 must have an int or a str as its id; got \[1\]"),
+        ("a.jsonl", b'{"id": true}', "record 1 must have an int or a str as its id; got True"),
+        ("a.jsonl", b'{"id": 1}\n{"id": 2, "document": 3}\n', "a.jsonl, records 1 to 2: `documents` must be a str"),
+        ("a.jsonl", b'{"id": 1, "vector": [1, 2]}\n{"id": 2, "vector": [1]}\n', "a.jsonl, records 1 to 2: `vectors`"),
+        ("a.jsonl", b'{"id": 1, "vector": ["x"]}', "a.jsonl, record 1: `vectors`"),
+        ("a.jsonl", b'{"id": 1, "document": "\xff"}', "line 1, is not JSON: 'utf-8' codec"),
         ("a.parquet", b"PAR1 and nothing else", "cannot be read as Parquet"),
         ("a.csv", b"", "must end in .jsonl or .parquet"),
     ],
@@ -75,6 +86,24 @@ def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: bytes,
     (tmp_path / name).write_bytes(content)
     with vs.Collection.open(tmp_path / "box") as box, pytest.raises((vs.FormatError, vs.ParameterError), match=words):
         exchange.load_into(box, tmp_path / name)
+
+
+def test_errors_count_records_of_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "BATCH", 2)
+    lines = [json.dumps({"id": i, "vector": [1, 2] if i < 3 else [1]}) for i in range(4)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), "utf-8")
+    with vs.Collection.open(tmp_path / "box") as box:
+        with pytest.raises(vs.FormatError, match=r"a\.jsonl, records 3 to 4: `vectors`"):
+            exchange.load_into(box, tmp_path / "a.jsonl")
+        assert len(box) == 2
+
+
+def test_unknown_columns_of_parquet_are_refused(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"id": [1], "text": ["lost"]}), tmp_path / "a.parquet")
+    with vs.Collection.open(tmp_path / "box") as box, pytest.raises(vs.FormatError, match="unknown field 'text'"):
+        exchange.load_into(box, tmp_path / "a.parquet")
 
 
 def test_a_file_of_texts_is_embedded(tmp_path: Path) -> None:

@@ -104,12 +104,14 @@ def test_texts_as_queries_are_their_own_words(tmp_path: Path) -> None:
         with pytest.raises(vs.ParameterError, match="`text` must be given"):
             box.query([1.0, 2.0], hybrid="rrf")
         for options, words in (
-            ({"hybrid": "rff"}, "`hybrid` must be one of"),
+            ({"hybrid": "rff"}, r"`hybrid` must be 'rrf' or a number in \[0, 1\]; got 'rff'\.$"),
             ({"hybrid": 1.5}, "`hybrid` must be a number"),
             ({"diversity": -1}, "`diversity` must be"),
             ({"reranker": "mrm"}, "`reranker` must be one of"),
             ({"text": ["a", "b"]}, "`text` must have 1 texts"),
             ({"text": [None]}, "`text` must be a str"),
+            ({"text": 3}, r"^`text` must be a str, or one for each query; got 3\.$"),
+            ({"text": ["a", 3]}, r"^`text` must be a str, or one for each query; got \['a', 3\] \(list\)\.$"),
         ):
             with pytest.raises((vs.ParameterError, vs.DTypeError), match=words):
                 box.query([1.0, 2.0], **{"text": "x", **options})

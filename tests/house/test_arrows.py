@@ -15,7 +15,7 @@ from repository import ROOT, cpp_files, python_files
 
 PYTHON_FLOORS = [
     ["errors"],
-    ["_typing", "_extras"],
+    ["_typing", "_text", "_extras"],
     ["_validate"],
     ["_threads", "_interrupt", "_progress"],
     ["kernels"],

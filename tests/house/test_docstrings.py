@@ -83,3 +83,35 @@ def test_examples_give_what_they_show(module: str, tmp_path: Any, monkeypatch: p
     monkeypatch.chdir(tmp_path)  # examples may save files
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(imported(module), optionflags=flags).failed == 0
+
+
+#: Modules of which users import names that `vsearch` itself does not have.
+FACES = [
+    "vsearch.evaluate",
+    "vsearch.evaluate.formats",
+    "vsearch.index.filter",
+    "vsearch.index.io",
+    "vsearch.quantize.limits",
+    "vsearch.quantize.transform_learnt",
+    "vsearch.quantize.transforms",
+]
+
+
+def shown(module: str) -> Iterator[tuple[str, Any]]:
+    """The public objects of a module: what it lists, else what it defines."""
+    face = importlib.import_module(module)
+    for name in getattr(face, "__all__", None) or [name for name in vars(face) if not name.startswith("_")]:
+        thing = getattr(face, name)
+        if callable(thing) and (hasattr(face, "__all__") or getattr(thing, "__module__", "") == module):
+            yield f"{module}.{name}", thing
+
+
+PASTED = [pair for module in ("vsearch", *FACES) for pair in shown(module)]
+
+
+@pytest.mark.parametrize(("name", "thing"), PASTED, ids=[name for name, _ in PASTED])
+def test_examples_run_when_pasted(name: str, thing: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    for test in doctest.DocTestFinder().find(thing, name, globs={"__name__": "__main__"}):
+        assert doctest.DocTestRunner(optionflags=flags).run(test).failed == 0, test.name

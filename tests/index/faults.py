@@ -66,7 +66,7 @@ def flags(name: str, none: bool = False) -> list[Fault]:
     return [(value, T, f"{wanted}{shown}.") for value, shown in values]
 
 
-def matrices(name: str, d: int | None, empty: bool = False) -> list[Fault]:
+def matrices(name: str, d: int | None, empty: bool = False, like: str = "the index") -> list[Fault]:
     kinds = f"`{name}` must be an array of float16, float32, float64, int8, uint8; got "
     shape = "(n, d)" if d is None else f"(n, {d})"
     cut = X[:4].copy()
@@ -75,7 +75,7 @@ def matrices(name: str, d: int | None, empty: bool = False) -> list[Fault]:
     endless[1, 0] = -np.inf
     wide = X[:4].astype(np.float64)
     wide[3, 7] = 1e39
-    like = f"`{name}` must have d={d} like the index; got d=7. Were they made by another model?"
+    other = f"`{name}` must have d={d} like {like}; got d=7. Were they made by another model?"
     return [
         (cut, P, f"`{name}` must be finite; row 2 has NaN."),
         (endless, P, f"`{name}` must be finite; row 1 has infinity."),
@@ -85,13 +85,13 @@ def matrices(name: str, d: int | None, empty: bool = False) -> list[Fault]:
         (3.5, S, f"`{name}` must have shape {shape}; got ()."),
         ([[1, 2], [3]], S, f"`{name}` must have rows of equal length; got [[1, 2], [3]] (list)."),
         (X.astype(np.complex64), T, f"{kinds}dtype complex64."),
-        (X.astype(np.int32), T, f"{kinds}dtype int32."),
+        (X.astype(np.int32), T, f"{kinds}dtype int32. Write `{name}.astype(np.float32)`."),
         (X > 0, T, f"{kinds}dtype bool."),
         ([["a"]], T, f"{kinds}a list (dtype <U1)."),
         (None, T, f"{kinds}a NoneType (dtype object)."),
         ("vectors", T, f"{kinds}a str (dtype <U7)."),
         *(
-            [(X[:, :7], S, like)]
+            [(X[:, :7], S, other)]
             if d is not None
             else [(X[:, :0], S, f"`{name}` must have 1 to 65536 dimensions; got 0.")]
         ),
@@ -99,8 +99,8 @@ def matrices(name: str, d: int | None, empty: bool = False) -> list[Fault]:
     ]
 
 
-def queries(name: str, only_one: bool = False) -> list[Fault]:
-    kept = [fault for fault in matrices(name, D, empty=True) if getattr(fault[0], "ndim", 0) == 2]
+def queries(name: str, only_one: bool = False, like: str = "the index") -> list[Fault]:
+    kept = [fault for fault in matrices(name, D, empty=True, like=like) if getattr(fault[0], "ndim", 0) == 2]
     shape = f"`{name}` must have shape ({D},) or (nq, {D}); got "
     bad = X[0].copy()
     bad[7] = np.inf
@@ -109,7 +109,7 @@ def queries(name: str, only_one: bool = False) -> list[Fault]:
         *kept,
         *one,
         (bad, P, f"`{name}` must be finite; row 0 has infinity."),
-        (X[0, :7], S, f"`{name}` must have d={D} like the index; got d=7. Were they made by another model?"),
+        (X[0, :7], S, f"`{name}` must have d={D} like {like}; got d=7. Were they made by another model?"),
         (X[None], S, f"{shape}(1, {N}, {D})."),
         (np.float32(1), S, f"{shape}()."),
         ("q", T, f"`{name}` must be an array of float16, float32, float64, int8, uint8; got a str (dtype <U1)."),

@@ -71,6 +71,10 @@ FILTERS: list[Fault] = [
     ({"id": 100}, T, "`filter` must be a bool mask, packed bits or ids; got a dict (dtype object)."),
 ]  # fmt: skip
 
+METRIC_FOR_LISTS: Fault = (
+    "cosine", T, "`lists` must be an int in [1, 1048576]; got 'cosine'. Write metric='cosine'."
+)  # fmt: skip
+
 NO_PATH: list[Fault] = [
     (None, T, "`path` must be a str or a path; got None."),
     (7, T, "`path` must be a str or a path; got 7."),
@@ -160,7 +164,7 @@ ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "Flat.quantizer": (NO_QUANTIZER, lambda v: vs.Flat(quantizer=v)),
     "Flat.refine": (REFINE, lambda v: vs.Flat(refine=v)),
     "Flat.seed": (ints("seed", 0, TOP), lambda v: vs.Flat(seed=v)),
-    "IVF.lists": (ints("lists", 1, 2**20, none=True), lambda v: vs.IVF(v)),
+    "IVF.lists": ([*ints("lists", 1, 2**20, none=True), METRIC_FOR_LISTS], lambda v: vs.IVF(v)),
     "IVF.metric": (METRICS, lambda v: vs.IVF(metric=v)),
     "IVF.dtype": (DTYPES, lambda v: vs.IVF(dtype=v)),
     "IVF.quantizer": (NO_QUANTIZER, lambda v: vs.IVF(quantizer=v)),

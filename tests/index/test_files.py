@@ -21,6 +21,8 @@ import pytest
 from fuzz import forge
 
 import vsearch as vs
+from vsearch.collection.schema import DATABASE
+from vsearch.index.io import COLLECTION
 from vsearch.storage import container
 
 
@@ -195,6 +197,18 @@ def test_parts_that_do_not_fit_are_refused(kind: str, part: forge.Parts, folder:
                 continue
             assert message.startswith(f"{path} is a damaged vsearch index: ") and "\n" not in message, what
     assert opened == []
+
+
+def test_a_collection_is_told_from_a_file(tmp_path: Path) -> None:
+    assert COLLECTION == DATABASE
+    vs.Collection.open(tmp_path / "wiki").close()
+    with pytest.raises(vs.ForeignFileError) as caught:
+        vs.load(tmp_path / "wiki")
+    said = f"`{tmp_path / 'wiki'}` is not a regular file."
+    assert str(caught.value) == f"{said} It is a collection: `vs.Collection.open` opens it."
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(vs.ForeignFileError, match=r"is not a regular file\.$"):
+        vs.load(tmp_path / "empty")
 
 
 def test_the_other_kind_of_index_is_refused(part: forge.Parts, folder: Path) -> None:

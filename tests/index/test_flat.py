@@ -308,6 +308,9 @@ def test_repr_tells_what_it_holds() -> None:
     index = vs.Flat("cosine", dtype="bf16")
     assert repr(index) == "Flat(metric='cosine', dtype='bf16'): not fitted"
     assert repr(index.fit(np.eye(10))).endswith(": 10 vectors of 10 dimensions, 28 bytes each")
+    assert ": 1 vector of 3 dimensions, " in repr(vs.Flat().fit(np.ones((1, 3))))
+    assert ": 1 vector of 1 dimension in 1 list, " in repr(vs.IVF(1).fit(np.ones((1, 1))))
+    assert ": 1 vector of 3 dimensions, " in repr(vs.Graph().fit(np.ones((1, 3))))
 
 
 @pytest.mark.parametrize("bits", [1, 4])

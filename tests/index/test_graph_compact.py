@@ -198,10 +198,27 @@ def test_stored_vectors_decide(refine: str) -> None:
 
 @pytest.mark.parametrize("quantizer", [vs.PQ(8, 4), vs.RaBitQ(4), vs.Binary("sign")], ids=repr)
 def test_codes_that_are_no_levels_are_refused(quantizer: vs.Quantizer) -> None:
-    index = compact(quantizer=quantizer)
     with pytest.raises(vs.ParameterError, match=r"`quantizer` must round coordinates to levels"):
-        index.fit(clustered(300, 16, 0))
-    assert len(index) == 0 and index.dim is None
+        compact(quantizer=quantizer)  # at once, and not when it is fitted
+
+
+def test_quantizers_say_whether_they_round_coordinates() -> None:
+    X = clustered(300, 16, 0)
+    for made in (
+        vs.LVQ(4),
+        vs.OSQ(4),
+        vs.LloydMax(4),
+        vs.TurboQuant(4),
+        vs.TurboQuant(4, "prod"),
+        vs.SAQ(4),
+        vs.LeanVec(8),
+        vs.RaBitQ(4),
+        vs.Binary(),
+        vs.PQ(8, 4),
+        vs.OPQ(8, 4),
+        vs.ResidualQuantizer(8, 4),
+    ):
+        assert made.rounds == ("segments" in made.fit(X).arrays), made
 
 
 def test_layouts_and_stores_that_do_not_fit_are_refused() -> None:

@@ -161,9 +161,10 @@ def wrong_codes(cls: type[vs.Quantizer], coder: vs.Quantizer) -> list[Fault]:
 def test_bad_arguments_of_calls(cls: type[vs.Quantizer]) -> None:
     coder = made(cls).fit(X)
     codes = coder.encode(X)
-    given = [fault for fault in matrices("queries", D) if fault[0] is not None]
+    given = [fault for fault in matrices("queries", D, like="`X`") if fault[0] is not None]
     threads = ints("threads", 1, 1024, none=True)
     bad = wrong_codes(cls, coder)
+    coded, asked = "the quantizer", queries("query", like="the quantizer")
     one = [
         fault for fault in queries("query", only_one=True) if fault[1] is S and getattr(fault[0], "shape", ()) == (2, D)
     ]
@@ -171,12 +172,12 @@ def test_bad_arguments_of_calls(cls: type[vs.Quantizer]) -> None:
         (matrices("X", None), lambda v: made(cls).fit(v)),
         (given, lambda v: made(cls).fit(X, queries=v)),
         (threads, lambda v: made(cls).fit(X, threads=v)),
-        (matrices("X", D), lambda v: coder.encode(v)),
+        (matrices("X", D, like=coded), lambda v: coder.encode(v)),
         (threads, lambda v: coder.encode(X, threads=v)),
         (bad, coder.decode),
-        (queries("query"), lambda v: coder.estimate(v, codes)),
+        (asked, lambda v: coder.estimate(v, codes)),
         (bad, lambda v: coder.estimate(X[0], v)),
-        (one + queries("query"), lambda v: coder.estimate_stages(v, codes)),
+        (one + asked, lambda v: coder.estimate_stages(v, codes)),
         (bad, lambda v: coder.estimate_stages(X[0], v)),
         (numbers("epsilon", "[0, inf)", [-0.1]), lambda v: coder.estimate_stages(X[0], codes, v)),
         (ints("dim", 1, 65536), coder.bytes_per_vector),

@@ -152,9 +152,11 @@ def test_small_and_empty_graphs() -> None:
         call = graph.queries(5), 7, 1.5, 100, *EVEN, 1, None, 0
         same(graph.bound(twin).search(*call), graph.bound(core).search(*call), 1e-4)
     graph = Graph("l2", "f32", 32, 3, 20)
-    ids, distances = graph.bound(twin).search(graph.queries(2), 4, 1.5, 100, *EVEN, 1, None, 0)  # no entry vertices
-    assert ids.tolist() == [[-1] * 4] * 2
-    assert np.isinf(distances).all()
+    for module in (twin, core):  # without entry vertices no walk begins, and all are looked at
+        ids, distances = graph.bound(module).search(graph.queries(2), 4, 1.5, 100, *EVEN, 1, None, 0)
+        assert [sorted(row) for row in ids.tolist()] == [[-1, *sorted(graph.ids.tolist())]] * 2
+        assert np.isfinite(distances[:, :3]).all()
+        assert np.isinf(distances[:, 3]).all()
 
 
 def test_equal_vectors_are_a_closed_group_for_both() -> None:

@@ -284,3 +284,18 @@ def test_the_same_seed_gives_the_same_codes_and_state_restores_them(name: str) -
     made = [each.encode_residuals(each.apply(X), zeros, none, none[0], "ip", 1) for each in (first, restored)]
     for part in ("symbols", "extra", "first", "full", "spreads"):
         assert np.array_equal(getattr(made[0], part), getattr(made[1], part))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_repr_of_codes_tells_how_large_they_are(name: str) -> None:
+    X = np.random.default_rng(0).standard_normal((50, 32)).astype(np.float32)
+    coder = ALL[name](4, 0).fit(X)
+    for n in (50, 1):
+        codes = coder.encode(X[:n])
+        assert repr(codes) == f"Codes({n} vector{'s' * (n > 1)}, {codes.nbytes // n} bytes each)"
+
+
+def test_a_plan_tells_of_a_gain_only() -> None:
+    X = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
+    assert "times less" not in str(vs.SAQ(2).fit(X).plan)
+    assert str(vs.SAQ(2).fit(X / np.arange(1, 33)).plan).endswith(" times less than without allocation")

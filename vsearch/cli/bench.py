@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from vsearch.cli import measure, show
+from vsearch.cli import given, measure, show
 from vsearch.cli.facts import facts_of, headline
 from vsearch.cli.specs import EXAMPLES, parse_indexes
 from vsearch.errors import MissingExtraError, ParameterError
 from vsearch.evaluate import Point, recall_figure, write_report
-from vsearch.evaluate.datasets import load_dataset
 
 
 def bench(
@@ -39,7 +38,8 @@ def bench(
 ) -> None:
     """Measure recall and speed of indexes, and write a figure and a report."""
     specs, recalls = parse_indexes(index), parse_recalls(targets)
-    trial = measure.Trial.of(load_dataset(data, metric=metric, limit=limit), queries)
+    given.check_folder(out)
+    trial = measure.Trial.of(given.data_set(data, metric=metric, limit=limit), queries)
     facts = facts_of(trial.data)
     show.heading("vsearch bench", *headline(facts))
     built = measure.build(trial, specs, threads)
@@ -61,7 +61,7 @@ def bench(
         )
         show.path("figure", figure)
     except MissingExtraError as error:
-        show.console.print(f"  {error}", style="yellow")
+        show.missing(error)
     title = f"vsearch on {trial.data.name}"
     report = write_report(
         out / "report.html", title=title, lead="; ".join(headline(facts)), curves=curves, k=k,

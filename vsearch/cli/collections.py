@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vsearch.cli import show
+from vsearch._text import counted
+from vsearch.cli import given, show
 from vsearch.errors import ParameterError
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a collection.")]
@@ -23,11 +24,12 @@ def check(path: Annotated[Path, typer.Argument(help="A collection, or an index w
     start = time.perf_counter()
     if path.is_file():
         held = vs.load(path)
-        show.console.print(f"{path}: {len(held):,} vectors, whole", markup=False, soft_wrap=True)
+        show.console.print(f"{path}: {counted(len(held), 'vector')}, whole", markup=False, soft_wrap=True)
         return
     report = checking.check(str(path))
-    what = f"{report.records:,} records, {report.vectors:,} vectors of {report.dim} dimensions, {report.metric}"
-    show.console.print(f"{path}: {what}", markup=False, soft_wrap=True)
+    what = f"{counted(report.records, 'record')}, {counted(report.vectors, 'vector')}"
+    what += "" if report.dim is None else f" of {counted(report.dim, 'dimension')}"
+    show.console.print(f"{path}: {what}, {report.metric}", markup=False, soft_wrap=True)
     for problem in report.problems:
         show.console.print(f"  {problem}", markup=False, style="red", soft_wrap=True)
     if report.problems:
@@ -42,11 +44,14 @@ def export(
 ) -> None:
     """Write a collection to a file of JSON lines or Parquet."""
     import vsearch as vs
-    from vsearch.collection import exchange
+    from vsearch.collection import exchange, schema
 
+    if not (path / schema.DATABASE).exists():  # that opening it would make one is no way out here
+        raise FileNotFoundError(f"{path} holds no collection.")
+    given.check_file(out)
     with vs.Collection.open(path, read_only=True) as opened:
         count = exchange.export(opened, out, None if where is None else _json("where", where))
-    show.console.print(f"{count:,} records")
+    show.console.print(f"{counted(count, 'record')}")
     show.path("written", out)
 
 
@@ -57,12 +62,14 @@ def load(
 ) -> None:
     """Put the records of a file into a collection; ids that are there are replaced."""
     import vsearch as vs
-    from vsearch.collection import exchange
+    from vsearch.collection import exchange, schema
 
-    file.stat()  # before a folder is made for it
+    given.check_folder(path, "path")
+    is_new = not (path / schema.DATABASE).exists()
+    parts = exchange.begun(exchange.read(file), (metric or "cosine") if is_new else None)
     with vs.Collection.open(path, metric=metric) as opened:
-        count = exchange.load_into(opened, file)
-        show.console.print(f"{count:,} records read, {len(opened):,} in the collection")
+        count = exchange.put(opened, parts)
+        show.console.print(f"{counted(count, 'record')} read, {len(opened):,} in the collection")
     show.path("folder", path)
 
 

@@ -1,7 +1,7 @@
 """`vsearch demo`: the whole engine in half a minute, on real embeddings that come with it.
 
-Builds an exact index, an IVF and an IVF over RaBitQ codes of 10,000 WordNet glosses, measures them, answers questions
-in words, and leaves a figure and a report. Nothing is downloaded.
+Builds an exact index, an IVF, an IVF over RaBitQ codes and a graph of 10,000 WordNet glosses, measures them, answers
+questions in words, and leaves a figure and a report. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from vsearch.cli import measure, show
+from vsearch.cli import given, measure, show
 from vsearch.cli.facts import facts_of, headline
 from vsearch.cli.specs import parse_indexes
 from vsearch.errors import MissingExtraError
@@ -42,6 +42,7 @@ def demo(
     ] = None,
 ) -> None:
     """Build, measure and ask four indexes of real text embeddings. Downloads nothing."""
+    given.check_folder(out)
     start = time.perf_counter()
     data = load_dataset()
     facts = facts_of(data)
@@ -49,7 +50,7 @@ def demo(
     trial = measure.Trial.of(data, limit=data.nq)
     built = measure.build(trial, parse_indexes(INDEXES), threads)
     points = measure.measure(trial, built, K, targets=[RECALL], passes=passes, threads=threads, seconds=1.0)
-    table = measure.overview("Three indexes of the same vectors", trial, built, points, K, RECALL)
+    table = measure.overview(f"{len(built)} indexes of the same vectors", trial, built, points, K, RECALL)
     show.table(table)
     show.remark(comparison(points, built))
 
@@ -67,7 +68,7 @@ def demo(
         figure = recall_figure(curves, out / "recall.png", k=K, title=data.name, subtitle=subtitle)
         show.path("figure", figure)
     except MissingExtraError as error:
-        show.console.print(f"  {error}", style="yellow")
+        show.missing(error)
     report = write_report(
         out / "report.html", title="vsearch demo", lead="; ".join(headline(facts)), curves=curves, k=K, tables=[table],
         answers=answers, facts=facts,

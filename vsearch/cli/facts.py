@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import vsearch as vs
 from vsearch import kernels
+from vsearch._text import counted
 from vsearch.evaluate import machine_facts
 from vsearch.evaluate.datasets import Dataset
 
@@ -11,7 +12,8 @@ from vsearch.evaluate.datasets import Dataset
 def facts_of(data: Dataset) -> dict[str, str]:
     """Return the facts that head a table and close a report."""
     info = kernels.info()
-    facts = {"Data set": data.name, "Data": f"{data.n:,} vectors of {data.dim} dimensions, {data.metric}"}
+    size = f"{counted(data.n, 'vector')} of {counted(data.dim, 'dimension')}"
+    facts = {"Data set": data.name, "Data": f"{size}, {data.metric}"}
     if data.source:
         facts["Source"] = data.source
     return facts | machine_facts() | {"Kernels": f"{info['backend']} ({info['isa']})", "vsearch": vs.__version__}

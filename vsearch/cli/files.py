@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from vsearch.cli import show
+from vsearch.cli import given, show
 from vsearch.cli.specs import EXAMPLES, IndexSpec
 from vsearch.errors import ParameterError
 from vsearch.evaluate.datasets import Dataset, load_dataset
+
+#: Queries of a file that are asked where the answers are printed for reading and nothing says how many.
+READ = 10
+
+#: Vectors of an index that are compared with a data set's, to see whether it is one of that data set.
+SAMPLE = 32
 
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; all by default.")]
 
@@ -31,7 +39,8 @@ def build(
 ) -> None:
     """Build an index from vectors and save it."""
     spec = IndexSpec.parse(index).adjusted(bits=bits, lists=lists)
-    loaded = load_dataset(data, metric=metric, limit=limit)
+    given.check_file(out)
+    loaded = given.data_set(data, metric=metric, limit=limit)
     start = time.perf_counter()
     built = spec.make(loaded.metric, seed).fit(loaded.train, threads=threads)
     seconds = time.perf_counter() - start
@@ -55,10 +64,16 @@ def query(
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Neighbours per query.")] = 10,
     recall: Annotated[float | None, typer.Option(help="Recall to reach, such as 0.95.")] = None,
     effort: Annotated[
-        float | None, typer.Option(help="Effort instead of a recall; an IVF's is lists looked at.")
+        float | None,
+        typer.Option(help="Effort instead of a recall: lists looked at (IVF), most vertices visited (graph)."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Ask only the first so many queries of a file.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="Save ids and distances as .npz instead of printing them.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Ask only the first so many; by default {READ} of a file, all for --out and --json."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Save ids and distances in this .npz file instead of printing them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per query.")] = False,
     threads: Threads = None,
 ) -> None:
@@ -69,20 +84,26 @@ def query(
         raise ParameterError(
             "`query` must get either a file of vectors or --text; got " + ("both." if text else "neither.")
         )
+    if out is not None:
+        given.check_file(out, ".npz")
     loaded = vs.load(index)
-    texts = load_dataset(data) if data else load_dataset() if text else None
-    names, Q = _look_up(texts, text) if text and texts else _read(vectors or "", None if out else limit)
+    texts = given.data_set(data) if data else load_dataset() if text else None
+    if limit is None and vectors is not None and out is None and not as_json:
+        limit = READ
+    names, Q, there = _queries(vectors or "", text, texts, limit)
     ids, distances = loaded.search(Q, k, recall=recall, effort=effort, threads=threads)
     if out is not None:
         np.savez(out, ids=ids, distances=distances)
-        show.path("answers", out if out.suffix == ".npz" else out.with_name(out.name + ".npz"))
+        show.path("answers", out)
         return
-    words = texts.texts if texts is not None and texts.n == len(loaded) else None
+    words = None if texts is None else _texts_of(loaded, texts)
     for name, row, near in zip(names, ids, distances, strict=True):
         if as_json:
             print(json.dumps(_record(name, row, near, words)))
         else:
             _print(name, row, near, words)
+    if not as_json:
+        _remark(len(names), there, index, None if words else texts)
 
 
 def info(index: Annotated[Path, typer.Argument(help="An index written by vsearch build.")]) -> None:
@@ -94,43 +115,81 @@ def info(index: Annotated[Path, typer.Argument(help="An index written by vsearch
     show.console.print(f"\n  {show.kilobytes(index.stat().st_size)} on disk", style="dim")
 
 
-def _read(source: str, limit: int | None) -> tuple[list[str], np.ndarray]:
-    data = load_dataset(source)
+def _queries(
+    source: str, text: list[str] | None, texts: Dataset | None, limit: int | None
+) -> tuple[list[str], np.ndarray, int]:
+    """Names and vectors of what is asked, and how many there were to ask."""
+    if text and texts is not None:
+        return *_look_up(texts, text[:limit]), len(text)
+    data = given.data_set(source, "vectors")
     chosen = data.train if data.test is None else data.test
     rows = np.asarray(chosen[:limit], dtype=np.float32)
-    return [f"query {row}" for row in range(len(rows))], rows
+    return [f"query {row}" for row in range(len(rows))], rows, len(chosen)
 
 
 def _look_up(data: Dataset, wanted: list[str]) -> tuple[list[str], np.ndarray]:
-    """Find the vectors of texts: an exact match first, else the first text that contains the words."""
-    names, rows = [], []
-    pools: list[tuple[list[str], Any]] = [(data.query_texts or [], data.test), (data.texts or [], data.train)]
+    """Find the vectors of texts."""
+    found = []
     for words in wanted:
-        found = next(
-            (
-                (text, vectors[position])
-                for matches in (str.__eq__, str.__contains__)
-                for texts, vectors in pools
-                for position, text in enumerate(texts)
-                if matches(text.lower(), words.lower())
-            ),
-            None,
-        )
-        if found is None:
+        best = _find(data, words)
+        if best is None:
             raise ParameterError(
                 f"`text` must occur in the texts of {data.name}; got {words!r}. "
                 "vsearch holds no embedding model: other texts must come as vectors."
             )
-        names.append(found[0])
-        rows.append(found[1])
-    return names, np.asarray(rows, dtype=np.float32)
+        found.append(best)
+    names, rows = zip(*found, strict=True)
+    return list(names), np.asarray(rows, dtype=np.float32)
+
+
+def _find(data: Dataset, words: str) -> tuple[str, np.ndarray] | None:
+    """Return a text and its vector: the words themselves, else the first that has them whole, else within others."""
+    wanted = words.lower()
+    whole = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+    tests: tuple[Callable[[str], object], ...] = (wanted.__eq__, whole.search, lambda text: wanted in text)
+    pools: list[tuple[list[str], Any]] = [(data.query_texts or [], data.test), (data.texts or [], data.train)]
+    for matches in tests:
+        for texts, vectors in pools:
+            for position, text in enumerate(texts):
+                if matches(text.lower()):
+                    return text, vectors[position]
+    return None
+
+
+def _texts_of(index: Any, data: Dataset) -> list[str] | None:
+    """Return the texts of a data set where the index is one of it, or of its first rows; else its ids mean others.
+
+    Codes may stand for a vector only roughly, at a cosine of 0.7 to it. So a stored vector is not asked to be its row,
+    but to be nearer to it than to other rows, which a vector of something else is by chance only.
+    """
+    ids = index.ids
+    if data.texts is None or index.dim != data.dim or not len(ids) or ids[0] < 0 or ids[-1] >= data.n:
+        return None
+    chosen = _spread(ids)
+    rows = np.concatenate([chosen, _spread(np.arange(data.n))])
+    held = _unit(np.stack([index.vector(int(id)) for id in chosen]))
+    near = held @ _unit(np.asarray(data.train[rows], dtype=np.float32)).T
+    own = np.diagonal(near)  # of the chosen rows, which come first
+    nearest = own >= near.max(axis=1) - 1e-4  # rows may be there twice
+    return data.texts if nearest.mean() > 0.9 and own.mean() > 0.5 else None
+
+
+def _spread(ids: np.ndarray) -> np.ndarray:
+    """Return up to SAMPLE of them, at equal steps."""
+    chosen: np.ndarray = ids[np.linspace(0, len(ids) - 1, min(len(ids), SAMPLE)).astype(np.int64)]
+    return chosen
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
+    return unit
 
 
 def _record(name: str, ids: np.ndarray, distances: np.ndarray, texts: list[str] | None) -> dict[str, Any]:
     real = ids >= 0
     record: dict[str, Any] = {"query": name, "ids": ids[real].tolist(), "distances": distances[real].tolist()}
     if texts is not None:
-        record["texts"] = [_text(texts, i) for i in ids[real].tolist()]
+        record["texts"] = [texts[i] for i in ids[real].tolist()]
     return record
 
 
@@ -138,8 +197,17 @@ def _print(name: str, ids: np.ndarray, distances: np.ndarray, texts: list[str] |
     show.question(name)
     for i, distance in zip(ids.tolist(), distances.tolist(), strict=True):
         if i >= 0:
-            show.hit(distance, _text(texts, i) if texts is not None else f"id {i}")
+            show.hit(distance, texts[i] if texts is not None else f"id {i}")
 
 
-def _text(texts: list[str], i: int) -> str:
-    return texts[i] if i < len(texts) else f"id {i}"
+def _remark(asked: int, there: int, index: Path, stranger: Dataset | None) -> None:
+    """Say what the answers leave out: queries, and texts that are not those of the index."""
+    words = []
+    if asked < there:
+        words.append(f"{asked:,} of {there:,} queries; --limit asks more.")
+    if stranger is not None and stranger.texts is not None:
+        words.append(f"{index} holds other vectors than {stranger.name}, whose texts are not shown.")
+    if words:
+        show.console.print()
+    for sentence in words:
+        show.remark(sentence)

@@ -113,10 +113,13 @@ def overview(title: str, trial: Trial, built: Sequence[Built], points: Sequence[
         rows.append([one.label, point.recall, point.qps, point.us, point.batch_qps, size, one.seconds])
     threads = points[0].threads
     batch = "batch QPS" + (f", {threads} thr." if threads > 1 else "")
+    note = "QPS: one query at a time on one thread."
+    if not all(one.is_exact for one in built):
+        note += f" recall={recall:g} was calibrated on {trial.calibrated_on}."
     return Table(
-        title, ["index", f"recall@{k}", "QPS", "µs/query", batch, "bytes/vector", "build s"], rows,
+        title, ["index", f"recall@{k}", "QPS", "µs a query", batch, "bytes a vector", "build s"], rows,
         ["", ".4f", ",.0f", ",.1f", ",.0f", ",.0f", ",.2f"],
-        f"QPS: one query at a time on one thread. recall={recall:g} was calibrated on {trial.calibrated_on}.",
+        note,
     )  # fmt: skip
 
 
@@ -143,6 +146,6 @@ def named_recalls(points: Sequence[Point], k: int) -> Table | None:
         return None
     return Table(
         "The recall asked for and the recall measured",
-        ["index", "recall=", f"recall@{k}", "QPS", "µs/query", "p99 µs"], rows,
+        ["index", "recall=", f"recall@{k}", "QPS", "µs a query", "p99 µs"], rows,
         ["", "g", ".4f", ",.0f", ",.1f", ",.1f"],
     )  # fmt: skip

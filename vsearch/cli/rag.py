@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from vsearch.cli import show
+from vsearch._text import counted
+from vsearch.cli import given, show
 from vsearch.errors import MissingExtraError, ParameterError
 from vsearch.evaluate.datasets import Dataset, load_dataset
 
@@ -37,6 +38,8 @@ def rag_demo(
     model: Annotated[str, typer.Option(help="Embedding model for them.")] = "all-MiniLM-L6-v2",
 ) -> None:
     """Fill a collection with texts, then ask with filters, words and diversity."""
+    if path is not None:
+        given.check_folder(path, "path")
     folder = path or Path(tempfile.mkdtemp(prefix="vsearch-rag-"))
     try:
         if texts is None:
@@ -85,17 +88,18 @@ def _fill(collection: Any, data: Dataset) -> float:
 
 
 def _ask_four_ways(collection: Any, query: np.ndarray) -> None:
+    show.heading(f"“{QUESTION}”")
     _ask("as it is", lambda: collection.query(query, SHOWN))
     _ask('where={"kind": "verb"}', lambda: collection.query(query, SHOWN, where={"kind": "verb"}))
     _ask(f'text="{WORD}", hybrid="rrf"', lambda: collection.query(query, SHOWN, text=WORD, hybrid="rrf"))
     _ask("diversity=0.4", lambda: collection.query(query, SHOWN, diversity=0.4))
 
 
-def _ask(how: str, query: Callable[[], Any], question: str = QUESTION) -> None:
+def _ask(how: str, query: Callable[[], Any]) -> None:
     query()  # the first translates the filter and warms caches
     start = time.perf_counter()
     hits = query()
-    show.question(f"{question}” · “{how}", 1e6 * (time.perf_counter() - start))
+    show.way(how, 1e6 * (time.perf_counter() - start))
     for hit in hits:
         show.hit(hit.distance, " ".join((hit.document or "").split()))
 
@@ -111,7 +115,7 @@ def _own_texts(folder: Path, texts: Path, question: str | None, model: str) -> N
         raise MissingExtraError("Embedding your own texts needs: pip install sentence-transformers") from error
     encoder = SentenceTransformer(model)
     passages = read_passages(texts)
-    show.heading("vsearch rag-demo", f"{len(passages):,} passages of {texts}")
+    show.heading("vsearch rag-demo", f"{counted(len(passages), 'passage')} of {texts}")
     with vs.Collection.open(folder, embedding=lambda batch: np.asarray(encoder.encode(batch))) as collection:
         for first in range(0, len(passages), BATCH):
             batch = passages[first : first + BATCH]
@@ -120,9 +124,10 @@ def _own_texts(folder: Path, texts: Path, question: str | None, model: str) -> N
                 documents=[text for _, _, text in batch],
                 metadata=[{"file": name} for name, _, _ in batch],
             )
-        _ask("as it is", lambda: collection.query(question, SHOWN), question)
-        _ask('hybrid="rrf"', lambda: collection.query(question, SHOWN, hybrid="rrf"), question)
-        _ask("diversity=0.4", lambda: collection.query(question, SHOWN, diversity=0.4), question)
+        show.heading(f"“{question}”")
+        _ask("as it is", lambda: collection.query(question, SHOWN))
+        _ask('hybrid="rrf"', lambda: collection.query(question, SHOWN, hybrid="rrf"))
+        _ask("diversity=0.4", lambda: collection.query(question, SHOWN, diversity=0.4))
 
 
 def read_passages(folder: Path) -> list[tuple[str, int, str]]:

@@ -121,7 +121,7 @@ def check_metadata(metadata: Any, n: int) -> list[str | None] | None:
 
 def check_rows(vectors: Any, n: int, dim: int | None, metric: str, name: str = "vectors") -> np.ndarray:
     """Vectors as float32 (n, d), refused now where an index would refuse them later."""
-    checked = check_vectors(name, vectors, dim, allow_empty=n == 0)
+    checked = check_vectors(name, vectors, dim, allow_empty=n == 0, like="the collection")
     if len(checked) != n:
         raise DimensionError(f"`{name}` must have {n} rows, one for each; got {len(checked)}.")
     if metric == "cosine":

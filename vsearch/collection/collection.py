@@ -286,4 +286,9 @@ class Collection(Readable):
 def _factory(index: Any) -> IndexFactory | None:
     if callable(index):
         return cast("IndexFactory", index)
-    return default_index if check_choice("index", index, ("auto", "exact")) == "auto" else None
+    if not isinstance(index, str) or index not in ("auto", "exact"):
+        raise ParameterError(
+            "`index` must be 'auto', 'exact' or a function from a metric to an unfitted index, such as"
+            f" `lambda metric: vs.Graph(metric)`; got {_show(index)}."
+        )
+    return default_index if index == "auto" else None

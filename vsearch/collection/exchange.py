@@ -7,21 +7,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vsearch._typing import Path as AnyPath
-from vsearch._validate import check_path
+from vsearch._validate import _show, check_path
+from vsearch.collection.batch import check_batch
 from vsearch.collection.collection import Collection
 from vsearch.collection.rows import Record
-from vsearch.errors import FormatError, MissingExtraError, ParameterError
+from vsearch.errors import DTypeError, FormatError, MissingExtraError, ParameterError
 from vsearch.storage.atomic import replacing, write_all
 
 BATCH = 1000
 EVERYTHING = ("documents", "metadata", "vectors")
+FIELDS = ("id", "document", "metadata", "vector")
+
+
+class Part(NamedTuple):
+    """Records of a file that go into one transaction; ``first`` is the number of the first of them, from 1 on."""
+
+    file: str
+    first: int
+    records: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """What errors call it.
+
+        Examples
+        --------
+        >>> Part("a.jsonl", 1001, [{"id": 1}, {"id": 2}]).name
+        'a.jsonl, records 1001 to 1002'
+        """
+        last = self.first + len(self.records) - 1
+        return f"{self.file}, " + (f"record {last}" if last == self.first else f"records {self.first} to {last}")
 
 
 def export(collection: Collection, path: AnyPath, where: Any = None) -> int:
@@ -63,29 +86,90 @@ def load_into(collection: Collection, path: AnyPath) -> int:
     ...     load_into(box, os.path.join(folder, "a.jsonl"))
     1
     """
+    return put(collection, read(path))
+
+
+def read(path: AnyPath) -> Iterator[Part]:
+    """The records of a .jsonl or .parquet file, a thousand at a time; the name is checked now, the rest as it is read.
+
+    Raises
+    ------
+    ParameterError
+        The name ends in something else.
+    FormatError
+        From the iterator: what is there is no record, or has fields that a collection does not.
+    """
     file = check_path("path", path)
     if file.endswith(".parquet"):
-        rows = _read_parquet(file)
-    elif file.endswith((".jsonl", ".ndjson")):
-        rows = _read_lines(file)
-    else:
-        raise ParameterError(f"`path` must end in .jsonl or .parquet; got {file!r}.")
+        return _parts(file, _read_parquet(file))
+    if file.endswith((".jsonl", ".ndjson")):
+        return _parts(file, _read_lines(file))
+    raise ParameterError(f"`path` must end in .jsonl or .parquet; got {file!r}.")
+
+
+def begun(parts: Iterator[Part], metric: str | None = None) -> Iterator[Part]:
+    """The same parts with the first of them read already, so that nothing is made for a file that cannot be.
+
+    Where a new collection is to be made, with ``metric``, the first part must be what that will take.
+    """
+    first = next(parts, None)
+    if first is None:
+        return iter(())
+    if metric is not None:
+        with _named(first):
+            check_batch(*_columns(first), dim=None, metric=metric, embedding=None)
+    return chain([first], parts)
+
+
+def put(collection: Collection, parts: Iterable[Part]) -> int:
+    """Upsert the records, a part in a transaction, and return how many were read."""
     count = 0
-    while batch := list(islice(rows, BATCH)):
-        missing = next((row for row in batch if "id" not in row), None)
-        if missing is not None:
-            raise FormatError(f"{file}: record {count + batch.index(missing) + 1} has no id.")
-        last = {row["id"]: row for row in batch}.values()  # of an id that comes twice, the last counts
-        vectors: list[Any] = [row.get("vector") for row in last]
+    for part in parts:
+        ids, vectors, documents, metadata = _columns(part)
         embed = collection.embedding is not None and all(vector is None for vector in vectors)
-        collection.upsert(
-            [row["id"] for row in last],
-            None if embed else vectors,
-            [row.get("document") for row in last],
-            [row.get("metadata") or {} for row in last],
-        )
-        count += len(batch)
+        with _named(part):
+            collection.upsert(ids, None if embed else vectors, documents, metadata)
+        count += len(part.records)
     return count
+
+
+def _parts(file: str, rows: Iterator[dict[str, Any]]) -> Iterator[Part]:
+    first = 1
+    while batch := list(islice(rows, BATCH)):
+        for number, row in enumerate(batch, first):
+            _check_fields(file, number, row)
+        yield Part(file, first, batch)
+        first += len(batch)
+
+
+def _check_fields(file: str, number: int, row: dict[str, Any]) -> None:
+    unknown = next((field for field in row if field not in FIELDS), None)
+    if unknown is not None:  # dropped without a word, what it holds would be lost
+        raise FormatError(f"{file}: record {number} has the unknown field {unknown!r}; known are {', '.join(FIELDS)}.")
+    if "id" not in row:
+        raise FormatError(f"{file}: record {number} has no id.")
+    if isinstance(row["id"], bool) or not isinstance(row["id"], (int, str)):
+        raise FormatError(f"{file}: record {number} must have an int or a str as its id; got {_show(row['id'])}.")
+
+
+def _columns(part: Part) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """Ids, vectors, documents and metadata; of an id that comes twice, the last counts."""
+    last = {row["id"]: row for row in part.records}.values()
+    return (
+        [row["id"] for row in last],
+        [row.get("vector") for row in last],
+        [row.get("document") for row in last],
+        [row.get("metadata") or {} for row in last],
+    )
+
+
+@contextmanager
+def _named(part: Part) -> Iterator[None]:
+    """Say of what a collection refuses where in which file it stands."""
+    try:
+        yield
+    except (ParameterError, DTypeError) as error:
+        raise FormatError(f"{part.name}: {error}") from error
 
 
 def _line(record: Record) -> str:
@@ -95,13 +179,13 @@ def _line(record: Record) -> str:
 
 
 def _read_lines(file: str) -> Iterator[dict[str, Any]]:
-    with open(file, encoding="utf-8") as opened:
+    with open(file, "rb") as opened:
         for number, line in enumerate(opened, 1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-            except ValueError as error:
+                record = json.loads(line.decode("utf-8"))  # decoded here, so that bad bytes are told with their line
+            except (ValueError, RecursionError) as error:
                 raise FormatError(f"{file}, line {number}, is not JSON: {error}.") from None
             if not isinstance(record, dict):
                 raise FormatError(f"{file}, line {number}, must be a JSON object.")

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from vsearch._text import counted
 from vsearch._threads import resolve_threads
 from vsearch._validate import MAX_K, _show, check_choice, check_float, check_int, check_k, check_queries
 from vsearch.collection import diversity as spread
@@ -51,7 +52,7 @@ class Readable:
     def __contains__(self, id: object) -> bool:
         try:
             return bool(self.get([cast(Id, id)], include=()))
-        except (TypeError, ValueError):
+        except (DTypeError, ParameterError):  # no id
             return False
 
     def __getitem__(self, id: Id) -> Record:
@@ -65,7 +66,8 @@ class Readable:
             return f"Collection({self.path!r}): closed"
         n, index = len(self), self._session.memory.index
         kind = "searched exactly" if index is None else f"{len(index):,} in {type(index).__name__}"
-        return f"Collection({self.path!r}, metric={self.metric!r}): {n:,} records of {self.dim} dimensions, {kind}"
+        shape = "no dimension yet" if self.dim is None else counted(self.dim, "dimension")
+        return f"Collection({self.path!r}, metric={self.metric!r}): {counted(n, 'record')} of {shape}, {kind}"
 
     def count(self, where: Any = None, where_document: Any = None) -> int:
         """How many records there are, or match.
@@ -236,8 +238,9 @@ class Readable:
         """
         session = self._session
         session.check_open()
-        session.lock.acquire_shared()
+        token = object()
         try:
+            session.lock.acquire_shared(token)
             memory = session.memory
             version = memory.version
             matches = None if tree is None else self._filters.known(tree, version)
@@ -245,7 +248,8 @@ class Readable:
                 return None
             found = search(None, memory, Q, None, wish, matches)
         finally:
-            session.lock.release_shared()
+            session.lock.readers.discard(token)
+            session.lock.wake()
         return reading.hits_at(session, version, found, columns)
 
     def _vectors_of(self, queries: Any) -> tuple[np.ndarray, bool]:
@@ -257,7 +261,7 @@ class Readable:
                 raise ParameterError("`queries` must be vectors; for texts, give `embedding` when opening.")
             found = check_rows(self.embedding(list(texts)), len(texts), self.dim, self.metric, "queries")
             return found, isinstance(queries, str)
-        found, single = check_queries("queries", queries, self.dim or _dim_of(queries))
+        found, single = check_queries("queries", queries, self.dim or _dim_of(queries), like="the collection")
         if self.metric == "cosine" and not (single and found[0].dot(found[0]) > 0):
             unit_rows(found, "queries")
         return found, single
@@ -279,7 +283,8 @@ def _check_wish(k: Any, recall: Any, threads: Any, hybrid: Any, diversity: Any, 
         threads = resolve_threads(threads)
     weight = None
     if isinstance(hybrid, str):
-        check_choice("hybrid", hybrid, ("rrf",))
+        if hybrid != "rrf":
+            raise ParameterError(f"`hybrid` must be 'rrf' or a number in [0, 1]; got {_show(hybrid)}.")
     elif hybrid is not None:
         weight = check_float("hybrid", hybrid, 0, 1)
     diversity = check_float("diversity", diversity, 0, 1)
@@ -300,10 +305,10 @@ def _check_texts(queries: Any, text: Any, hybrid: Any, n: int) -> list[str] | No
         if not all(isinstance(one, str) for one in listed):
             raise ParameterError("`text` must be given for a hybrid search by vectors.")
         return listed
-    words = check_documents([text] if isinstance(text, str) else text, n, "text")
-    if words is None or None in words:
+    listed = [text] if isinstance(text, str) else list(text) if isinstance(text, Iterable) else [None]
+    if isinstance(text, (bytes, dict)) or not all(isinstance(one, str) for one in listed):
         raise DTypeError(f"`text` must be a str, or one for each query; got {_show(text)}.")
-    return cast("list[str]", words)
+    return cast("list[str]", check_documents(listed, n, "text"))
 
 
 def _dim_of(queries: Any) -> int:

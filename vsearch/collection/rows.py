@@ -40,6 +40,7 @@ class Record(NamedTuple):
 
     Examples
     --------
+    >>> from vsearch import Record
     >>> Record("a", "a text").metadata
     {}
     """

@@ -59,6 +59,8 @@ class QuerySample:
         if self.full and self._seen % RENEWAL:
             return False
         with self._guard:
+            if self._kept and len(next(iter(self._kept))) != Q[:1].nbytes:  # asked before the dimension was known
+                self._kept.clear()
             was_full = self.full
             for q in Q[-self.size :]:
                 self._kept.setdefault(q.tobytes())

@@ -138,7 +138,7 @@ def create_file(folder: str, metric: str, dim: int | None) -> None:
 def create(connection: sqlite3.Connection, metric: str, dim: int | None) -> None:
     """Make the tables, all of them or none."""
     _check_sqlite(connection)
-    with transaction(connection):
+    with Transaction(connection):
         for statement in _TABLES.split(";\n"):
             if statement.strip():
                 connection.execute(statement)
@@ -165,7 +165,7 @@ def check_schema(connection: sqlite3.Connection, folder: str, *, writable: bool)
     if found < SCHEMA and not writable:
         raise LockedError(f"{folder} has schema {found}, and must once be opened for writing to become {SCHEMA}.")
     for number in range(found, SCHEMA):
-        with transaction(connection):
+        with Transaction(connection):
             for statement in MIGRATIONS[number].split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={number + 1}")
@@ -180,17 +180,27 @@ def _check_sqlite(connection: sqlite3.Connection) -> None:
         )
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction: committed when the block ends, undone on any error."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+class Transaction:
+    """`with Transaction(connection):` is one write transaction, committed when the block ends and undone on any error.
+
+    (A generator that Ctrl-C left behind would be closed later, and roll back the transaction that is under way then.)
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        if self._connection.in_transaction:  # begun, and Ctrl-C came before the block
+            self._connection.execute("ROLLBACK")
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, tb: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 #: What SQLite says, and what that is in Python's terms.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vsearch._validate import MAX_K
 from vsearch.collection import diversity, text
 from vsearch.collection.memory import Matches, Memory
 from vsearch.collection.rows import vectors_of
@@ -51,6 +52,7 @@ def search(
         pool = max(wish.k, wish.pool or max(diversity.POOL * wish.k, diversity.POOL_LEAST))
     if texts is not None:
         pool = max(pool, text.DEPTH * wish.k, text.DEPTH_LEAST)
+    pool = min(pool, MAX_K)
     rows, distances = memory.search(Q, pool, wish.recall, matches, wish.threads)
     if pool == wish.k and texts is None:
         return [

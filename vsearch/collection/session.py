@@ -66,6 +66,8 @@ class Session:
     """
 
     def __init__(self, folder: str, metric: str | None, dim: int | None, read_only: bool, coded: bool = True) -> None:
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise ParameterError(f"`path` must be a folder; {folder!r} is a file.")
         self.folder, self.read_only, self._coded = folder, read_only, coded
         self._process = os.getpid()
         self._idle: list[sqlite3.Connection] = []
@@ -73,6 +75,7 @@ class Session:
         self._committing = False
         self._unsure = False  # whether a commit of ours may not be in memory
         self._mode = "ro"
+        self._seen: tuple[int, ...] = ()  # where the mode is "immutable"
         self.recent = Recent()
         self.lock = SharedLock()
         self.writing = threading.RLock()
@@ -110,7 +113,7 @@ class Session:
         self._writer = connection = schema.connect(self.folder, "rw")
         schema.check_schema(connection, self.folder, writable=True)
         if connection.execute("SELECT count(*) FROM removed").fetchone()[0]:
-            with schema.transaction(connection):  # readers that have not followed yet compare everything instead
+            with schema.Transaction(connection):  # readers that have not followed yet compare everything instead
                 connection.execute("DELETE FROM removed")
                 connection.execute("UPDATE state SET log_start = version")
         snapshot.sweep(self.folder, schema.read_state(connection))
@@ -124,7 +127,7 @@ class Session:
             wal = os.path.join(self.folder, schema.DATABASE + "-wal")
             if os.path.exists(wal) and os.path.getsize(wal):
                 raise
-            self._mode = "immutable"
+            self._mode, self._seen = "immutable", self._stamp()
             self._give(self._checked(schema.connect(self.folder, "immutable")))
 
     def _checked(self, connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -137,16 +140,19 @@ class Session:
         return connection
 
     def close(self) -> None:
-        """Let go of file and lock; a second call does nothing."""
+        """Let go of file and lock; a second call does nothing. A write in another thread is finished first."""
+        if os.getpid() != self._process:  # what is open is the parent's
+            return
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self._writer_lock is not None:
-            self._writer_lock.release()
-            self._writer_lock = None
+        with self.writing:
+            while self._idle:
+                self._idle.pop().close()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._writer_lock is not None:
+                self._writer_lock.release()
+                self._writer_lock = None
 
     @property
     def closed(self) -> bool:
@@ -159,6 +165,24 @@ class Session:
             raise ClosedError(f"The collection {self.folder} is closed.")
         if os.getpid() != self._process:
             raise ClosedError(f"The collection {self.folder} was opened by the parent process; open it again here.")
+        if self._mode == "immutable" and self._stamp() != self._seen:
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """A file that nobody could write has a writer now, and connections that were told otherwise must go."""
+        with self.writing, schema.own_errors(self.folder):
+            if self._stamp() == self._seen:  # another thread did
+                return
+            while self._idle:
+                self._idle.pop().close()
+            self._mode = "ro"
+            self._open_reading()
+
+    def _stamp(self) -> tuple[int, ...]:
+        """What changes when the file does, or is about to."""
+        path = os.path.join(self.folder, schema.DATABASE)
+        found = os.stat(path)
+        return found.st_ino, found.st_size, found.st_mtime_ns, os.path.exists(path + "-wal")
 
     # ------------------------------------------------------------------ reading
 
@@ -201,7 +225,7 @@ class Session:
 
     def is_at(self, version: int) -> bool:
         """Whether the file shows ``version``, which memory did just now: a writer knows what nobody else can change."""
-        if self._writer is not None and not self._unsure:
+        if version >= 0 and self._writer is not None and not self._unsure:
             return True
         return self.fetch("SELECT version FROM state", ()) == [(version,)]
 
@@ -209,15 +233,17 @@ class Session:
     def view(self) -> Iterator[sqlite3.Connection]:
         """A read transaction and the shared lock: file and memory show the same version."""
         while True:
-            self.lock.acquire_shared()
+            token = object()
             try:
+                self.lock.acquire_shared(token)
                 with self.reading() as connection:
                     (version,) = connection.execute("SELECT version FROM state").fetchone()
                     if version == self.memory.version:
                         yield connection
                         return
             finally:
-                self.lock.release_shared()
+                self.lock.readers.discard(token)
+                self.lock.wake()
             if self._committing:  # our own write is on disk and about to be applied: no need to queue behind the next
                 time.sleep(0.0002)
             else:
@@ -257,13 +283,10 @@ class Session:
         ``work`` is given the state at its beginning, writes rows from ``state.next_row`` on, and returns what it did,
         or None for nothing.
         """
-        self.check_open()
-        connection = self._writer
-        if connection is None:
-            raise ReadOnlyError(f"The collection {self.folder} was opened with read_only=True.")
         with self.writing, schema.own_errors(self.folder):
+            connection = self._writing()
             try:
-                with schema.transaction(connection):
+                with schema.Transaction(connection):
                     state = schema.read_state(connection)
                     change = work(connection, state)
                     if change is None:
@@ -292,11 +315,17 @@ class Session:
     @contextmanager
     def housekeeping(self) -> Iterator[sqlite3.Connection]:
         """A write transaction that changes no document: snapshots, indexes on metadata."""
+        with self.writing, schema.own_errors(self.folder):
+            connection = self._writing()
+            with schema.Transaction(connection):
+                yield connection
+
+    def _writing(self) -> sqlite3.Connection:
+        """The connection that writes, for those who hold `writing`: `close` waits for them, or came before."""
         self.check_open()
         if self._writer is None:
             raise ReadOnlyError(f"The collection {self.folder} was opened with read_only=True.")
-        with self.writing, schema.own_errors(self.folder), schema.transaction(self._writer):
-            yield self._writer
+        return self._writer
 
 
 def _state_after(state: State, change: Change) -> State:

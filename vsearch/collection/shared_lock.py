@@ -1,4 +1,8 @@
-"""A lock that many readers share or one writer has alone; a waiting writer goes before new readers."""
+"""A lock that many readers share or one writer has alone; a waiting writer goes before new readers.
+
+Ctrl-C may come between any two lines of whoever holds it. So a holder is a token in a set, which leaves by one call
+into C that may as well be made twice, and who waits looks again by itself: a notification may have been cut off.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +10,72 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LOOK_SECONDS = 0.05
+
 
 class SharedLock:
     """Readers hold it together, a writer alone. Not reentrant: a holder must not ask again.
+
+    Attributes
+    ----------
+    readers : set of the tokens of those that hold it together
 
     Examples
     --------
     >>> lock = SharedLock()
     >>> with lock.shared(), lock.shared():
-    ...     pass
+    ...     len(lock.readers)
+    2
     >>> with lock.exclusive():
-    ...     pass
+    ...     len(lock.readers)
+    0
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._readers = 0
-        self._writers_waiting = 0
-        self._written = False
+        self._guard = threading.Lock()  # entered as such: a Condition's own `with` is Python, which may be left locked
+        self._changed = threading.Condition(self._guard)
+        self.readers: set[object] = set()
+        self._waiting: set[object] = set()
+        self._writing: set[object] = set()
 
-    def acquire_shared(self) -> None:
-        """Wait until no writer has the lock or waits for it."""
-        with self._changed:
-            while self._written or self._writers_waiting:
-                self._changed.wait()
-            self._readers += 1
+    def acquire_shared(self, token: object) -> None:
+        """Wait until no writer has the lock or waits for it, then be among its readers."""
+        with self._guard:
+            while self._writing or self._waiting:
+                self._changed.wait(LOOK_SECONDS)
+            self.readers.add(token)
 
-    def release_shared(self) -> None:
-        """Undo one `acquire_shared`."""
-        with self._changed:
-            self._readers -= 1
-            if not self._readers and self._writers_waiting:
+    def wake(self) -> None:
+        """Tell a writer that the last reader has left."""
+        with self._guard:
+            if not self.readers:
                 self._changed.notify_all()
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Among other readers."""
-        self.acquire_shared()
+        token = object()
         try:
+            self.acquire_shared(token)
             yield
         finally:
-            self.release_shared()
+            self.readers.discard(token)
+            self.wake()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Alone."""
-        with self._changed:
-            self._writers_waiting += 1
-            try:
-                while self._written or self._readers:
-                    self._changed.wait()
-                self._written = True
-            finally:
-                self._writers_waiting -= 1
+        token = object()
         try:
+            with self._guard:
+                self._waiting.add(token)
+                while self._writing or self.readers:
+                    self._changed.wait(LOOK_SECONDS)
+                self._writing.add(token)
+                self._waiting.discard(token)
             yield
         finally:
-            with self._changed:
-                self._written = False
+            self._waiting.discard(token)
+            self._writing.discard(token)
+            with self._guard:
                 self._changed.notify_all()

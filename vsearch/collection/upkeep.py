@@ -145,7 +145,7 @@ class Upkeep:
     def _uncalibrated(self, memory: Memory) -> bool:
         """Whether the index could learn from queries, and has not."""
         known = memory.index.calibration if memory.index is not None else None
-        return known is not None and known.source == "base" and self.sample.full
+        return bool(len(memory.parts[0])) and known is not None and known.source == "base" and self.sample.full
 
     def _pause(self) -> None:
         """Wait while records come in."""
@@ -186,11 +186,13 @@ class Upkeep:
         if everything and len(self.session.memory) > len(self.session.memory.parts[0]):
             self._merge()
 
-    def _seal(self) -> int:
-        """Close the last part; the row at which it ends."""
+    def _seal(self) -> tuple[int, Memory]:
+        """Close the last part; the row at which it ends, and the memory that this is true of: another one takes its
+        place where an apply broke off, and what was begun for this one must not go into that."""
         with self.session.writing, self.session.lock.exclusive():
-            self.session.memory.seal()
-            return self.session.memory.parts[-1].first
+            memory = self.session.memory
+            memory.seal()
+            return memory.parts[-1].first, memory
 
     def _calibrate(self) -> None:
         session = self.session
@@ -202,7 +204,7 @@ class Upkeep:
     def _build(self, threads: int | None) -> None:
         session = self.session
         assert self.factory is not None
-        end = self._seal()
+        end, sealed = self._seal()
         with session.reading() as connection:
             state = schema.read_state(connection)
             rows, vectors = read_vectors(connection, state.dim or 0, 0, end)
@@ -213,6 +215,8 @@ class Upkeep:
         del vectors
         with session.writing:  # no row comes or goes while what has gone meanwhile is taken out
             memory = session.memory
+            if memory is not sealed:
+                return
             later = [part for part in memory.parts if part.first >= end]
             live = np.concatenate([part.rows for part in memory.parts if part.first < end])
             gone = np.setdiff1d(rows, live, assume_unique=True)
@@ -245,17 +249,19 @@ class Upkeep:
     def _merge(self) -> None:
         """Move the rows between the index and the part that fills, a piece at a time."""
         session = self.session
-        end = self._seal()
+        end, memory = self._seal()
         size = 64
-        while session.memory.parts[1].first < end and not self._stopping:
+        while memory.parts[1].first < end and not self._stopping:
             with session.writing:
-                first = session.memory.parts[1].first
-                last = min(first + size, session.memory.parts[2].first)
+                if session.memory is not memory:
+                    return
+                first = memory.parts[1].first
+                last = min(first + size, memory.parts[2].first)
                 with session.reading() as connection:
                     rows, vectors = read_vectors(connection, session.dim or 0, first, last)
                 start = time.perf_counter()
                 with session.lock.exclusive():
-                    self._move(session.memory, last, rows, vectors)
+                    self._move(memory, last, rows, vectors)
                 seconds = time.perf_counter() - start
             size = max(16, min(4096, int(size * min(2.0, PIECE_SECONDS / max(seconds, 1e-6)))))
 

@@ -14,7 +14,7 @@ from vsearch.collection.batch import Batch, Id
 from vsearch.collection.schema import State
 from vsearch.collection.session import Change
 from vsearch.collection.where import Where
-from vsearch.errors import DuplicateIdError, UnknownIdError
+from vsearch.errors import DimensionError, DuplicateIdError, UnknownIdError
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -22,6 +22,7 @@ NO_ROWS = np.empty(0, np.int64)
 def insert(connection: sqlite3.Connection, state: State, batch: Batch, *, replace: bool) -> Change:
     """New records; with ``replace``, those that had these ids go."""
     assert batch.vectors is not None
+    _check_dim(state, batch.vectors)
     gone: list[int] = []
     removed = NO_ROWS
     if replace:
@@ -48,6 +49,8 @@ def change(connection: sqlite3.Connection, state: State, batch: Batch) -> Change
         first = next(id for id in batch.ids if id not in old)
         raise UnknownIdError(f"`ids` must be in the collection; {first!r} is not. To add a record, use add or upsert.")
     ordered = [old[id] for id in batch.ids]
+    if batch.vectors is not None:
+        _check_dim(state, batch.vectors)
     vectors, places, documents, metadata = batch.vectors, batch.places, batch.documents, batch.metadata
     if vectors is None:
         vectors, places = rows.vectors_of(connection, ordered, state.dim or 0)
@@ -68,6 +71,12 @@ def delete(
     if not chosen:
         return None
     return Change(len(chosen), rows.delete(connection, chosen, state.version + 1))
+
+
+def _check_dim(state: State, vectors: np.ndarray) -> None:
+    """The batch was checked before this transaction; the first vectors may have come in between."""
+    if len(vectors) and state.dim is not None and vectors.shape[1] != state.dim:
+        raise DimensionError(f"`vectors` must have d={state.dim} like the collection; got d={vectors.shape[1]}.")
 
 
 def _column(connection: sqlite3.Connection, column: str, ordered: list[int]) -> list[Any]:

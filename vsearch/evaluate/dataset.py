@@ -39,6 +39,7 @@ class Dataset:
     Examples
     --------
     >>> import numpy as np
+    >>> from vsearch.evaluate import Dataset
     >>> data = Dataset("toy", train=np.eye(4, dtype=np.float32))
     >>> print(data)
     toy: 4 x 4 float32, l2, no queries
@@ -84,6 +85,7 @@ class Dataset:
         Examples
         --------
         >>> import numpy as np
+        >>> from vsearch.evaluate import Dataset
         >>> data = Dataset("toy", train=np.eye(4, dtype=np.float32)).with_queries(1)
         >>> data.n, data.nq
         (3, 1)

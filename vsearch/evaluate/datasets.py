@@ -58,6 +58,7 @@ def load_dataset(
 
     Examples
     --------
+    >>> from vsearch.evaluate import load_dataset
     >>> data = load_dataset()
     >>> data.train.shape, data.metric
     ((10000, 384), 'cosine')
@@ -84,6 +85,7 @@ def list_datasets() -> list[Entry]:
 
     Examples
     --------
+    >>> from vsearch.evaluate import list_datasets
     >>> [entry.name for entry in list_datasets()][0]
     'wordnet-10k-384-angular'
     """
@@ -109,6 +111,7 @@ def download(name: str, folder: str | os.PathLike[str] | None = None, *, progres
 
     Examples
     --------
+    >>> from vsearch.evaluate import download
     >>> [path.name for path in download("wordnet-10k-384-angular")]  # comes with vsearch
     ['wordnet-10k-384-angular.hdf5']
     """

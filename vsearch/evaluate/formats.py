@@ -64,6 +64,7 @@ def read_vectors(
     Examples
     --------
     >>> import numpy as np, tempfile
+    >>> from vsearch.evaluate.formats import read_vectors, write_vectors
     >>> path = tempfile.mkdtemp() + "/toy.fvecs"
     >>> write_vectors(path, np.eye(3, dtype=np.float32))
     >>> read_vectors(path, limit=2)

@@ -33,6 +33,7 @@ def pareto(points: Iterable[P]) -> list[P]:
     Examples
     --------
     >>> from types import SimpleNamespace as P
+    >>> from vsearch.evaluate import pareto
     >>> points = [P(recall=0.8, qps=900), P(recall=0.7, qps=500), P(recall=0.9, qps=300)]
     >>> [p.recall for p in pareto(points)]
     [0.8, 0.9]
@@ -50,6 +51,7 @@ def qps_at(points: Iterable[Measured], recall: float) -> float:
     Examples
     --------
     >>> from types import SimpleNamespace as P
+    >>> from vsearch.evaluate import qps_at
     >>> points = [P(recall=0.8, qps=1000.0), P(recall=1.0, qps=10.0)]
     >>> round(qps_at(points, 0.9))
     100

@@ -51,6 +51,7 @@ class Truth:
     Examples
     --------
     >>> import numpy as np
+    >>> from vsearch.evaluate import Truth
     >>> truth = Truth(np.eye(3), np.array([[1.0, 0.0, 0.0]]), k=2)
     >>> truth.recall(np.array([[0, 2]]))  # rows 1 and 2 are equally far: either is right
     1.0
@@ -128,6 +129,7 @@ def recall_at_k(ids: Any, X: Any, Q: Any, k: int = 10, metric: str = "l2", *, tr
     Examples
     --------
     >>> import numpy as np
+    >>> from vsearch.evaluate import recall_at_k
     >>> recall_at_k(np.array([[0, 2]]), np.eye(3), np.array([[1.0, 0.5, 0.0]]), k=2)
     0.5
     """
@@ -146,6 +148,7 @@ def id_recall(ids: Any, true_ids: Any, k: int | None = None) -> float:
 
     Examples
     --------
+    >>> from vsearch.evaluate import id_recall
     >>> id_recall([[1, 2, 3]], [[3, 4, 5]])
     0.3333333333333333
     """

@@ -42,6 +42,7 @@ class Table:
 
         Examples
         --------
+        >>> from vsearch.evaluate import Table
         >>> Table("", ["index", "QPS"], [], ["", ",.0f"]).text(["Flat", 12345.6])
         ['Flat', '12,346']
         """
@@ -124,6 +125,8 @@ def machine_facts() -> dict[str, str]:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from vsearch.evaluate import machine_facts
     >>> machine_facts()["NumPy"] == np.__version__
     True
     """

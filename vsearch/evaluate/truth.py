@@ -67,6 +67,7 @@ def ground_truth(
     Examples
     --------
     >>> import numpy as np
+    >>> from vsearch.evaluate import ground_truth
     >>> ids, distances = ground_truth(np.eye(3), np.array([[1.0, 0.2, 0.1]]), k=2)
     >>> ids.tolist()
     [[0, 1]]
@@ -108,6 +109,7 @@ def pair_distances(X: Any, Q: np.ndarray, ids: np.ndarray, metric: str = "l2") -
     Examples
     --------
     >>> import numpy as np
+    >>> from vsearch.evaluate import pair_distances
     >>> pair_distances(np.eye(2), np.array([[1.0, 0.0]]), np.array([[0, 1, -1]]))
     array([[ 0.,  2., inf]])
     """

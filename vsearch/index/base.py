@@ -293,11 +293,15 @@ class Index(ABC):
         Q : array-like of shape (d,) for one query or (nq, d) for many
         k : int in [1, 65536], default 10
         recall : float in (0, 1], default 0.95
-            Share of the true neighbours wanted; the index finds the effort by its calibration.
+            Share of the true neighbours wanted; the index finds the effort by its calibration. What it cannot reach
+            (codes alone, `refine=None`, often cannot: `calibration` says how far it goes) gets the greatest effort
+            there is, and no error. A Flat over codes alone has one recall, whatever is asked.
         effort : float > 0, optional
             Overrides `recall` with a fixed effort: of an IVF the lists to look into, of a Graph the most vertices to
             visit. Flat has no use for it.
-        filter : bool mask or packed bitmap aligned with `ids`, array of ids, or PreparedFilter, optional
+        filter : bool mask (n,) or packed bits uint8 (ceil(n / 8),), lowest bit first as
+            ``np.packbits(mask, bitorder="little")`` makes them, both aligned with `ids`; array of int64 ids; or
+            `vsearch.index.filter.PreparedFilter`, optional
             Only these may be returned. A `PreparedFilter` of one of them is translated once for many searches.
         threads : int, default one for one query, else all cores
         progress : bool, default a bar when it takes longer than two seconds

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vsearch._text import counted
 from vsearch.index.pace import Effort, Pace, learn_pace
 from vsearch.kernels import core
 
@@ -113,7 +114,7 @@ class Calibration:
 
     def __repr__(self) -> str:
         reached = max(r[-1] for r in self.recalls.values())
-        span = f"{len(self.efforts)} efforts up to {self.efforts[-1]:g}"
+        span = f"{counted(len(self.efforts), 'effort')} up to {self.efforts[-1]:g}"
         return f"Calibration({span}, recall up to {reached:.3f}, by {self.source})"
 
 

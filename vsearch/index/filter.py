@@ -24,6 +24,7 @@ class PreparedFilter:
     Examples
     --------
     >>> import numpy as np, vsearch as vs
+    >>> from vsearch.index.filter import PreparedFilter
     >>> index = vs.Flat().fit(np.eye(4))
     >>> odd = PreparedFilter([1, 3])
     >>> [int(index.search(np.eye(4)[i], 1, filter=odd)[0][0]) for i in (1, 3)]

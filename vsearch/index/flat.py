@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from vsearch._progress import Progress
+from vsearch._text import counted
 from vsearch._validate import check_choice, check_int
 from vsearch.index.base import Index
 from vsearch.index.ivf import REFINE, check_quantizer
@@ -74,7 +75,8 @@ class Flat(Index):
         head = f"Flat(metric={self.metric!r}, {held})"
         if self._idmap is None:
             return f"{head}: not fitted"
-        return f"{head}: {len(self):,} vectors of {self.dim} dimensions, {self.bytes_per_vector:,.0f} bytes each"
+        size = f"{counted(len(self), 'vector')} of {counted(self.dim or 0, 'dimension')}"
+        return f"{head}: {size}, {self.bytes_per_vector:,.0f} bytes each"
 
     def _blank(self) -> Flat:
         return Flat(self.metric, dtype=self.dtype, quantizer=self.quantizer, refine=self.refine, seed=self.seed)

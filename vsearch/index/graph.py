@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from vsearch._progress import Progress
+from vsearch._text import counted
 from vsearch._typing import Answer
 from vsearch._validate import check_choice, check_int
 from vsearch.errors import ParameterError
 from vsearch.index.base import Index
 from vsearch.index.calibrate import calibrate
 from vsearch.index.graph_compact import GraphCompactCore
+from vsearch.index.graph_compact_code import check_levels
 from vsearch.index.graph_core import GraphCore
 from vsearch.index.idmap import IdMap
 from vsearch.index.ivf import check_quantizer
@@ -111,6 +113,8 @@ class Graph(Planned):
         self.layout = check_choice("layout", layout, LAYOUTS)
         given = check_quantizer(quantizer, projections=self.layout == "compact")
         self.quantizer: Quantizer = given or (LVQ(8) if self.layout == "compact" else RaBitQ(bits=1, seed=self.seed))
+        if self.layout == "compact":
+            check_levels(self.quantizer)
         self.degree = check_choice("degree", degree, DEGREES)
         self.refine = self._stored(check_choice("refine", refine, REFINE))
         self._threads = 1
@@ -138,7 +142,7 @@ class Graph(Planned):
         head = f"Graph(metric={self.metric!r}, {held})"
         if self._dim is None:
             return f"{head}: not fitted"
-        size = f"{len(self):,} vectors of {self.dim} dimensions"
+        size = f"{counted(len(self), 'vector')} of {counted(self.dim or 0, 'dimension')}"
         return f"{head}: {size}, {self.bytes_per_vector:,.0f} bytes each; {self.calibration or 'not calibrated'}"
 
     def counters(self) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import copy
 from typing import Any, ClassVar
 
@@ -202,11 +201,9 @@ class GraphCompactCore(GraphCore):
         return self.code.decode(*self._codes(slots)) if self.store is None else self.store.take(slots)
 
     def farness(self, queries: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        """As in the fast layout; a walk over codes has the index's own distances."""
-        if self.metric != "ip":
-            return distances
-        least: np.ndarray = math.sqrt(self.reach2) * np.linalg.norm(queries, axis=1)
-        return distances + least
+        """As in the fast layout; a walk over codes has the index's own distances, of which cosine's are half as far."""
+        far = super().farness(queries, distances)
+        return far if self.metric == "l2" else far / 2
 
     @property
     def nbytes(self) -> int:

@@ -23,6 +23,15 @@ CHUNK_ROWS = 8192
 FACTORS = 3
 
 
+def check_levels(quantizer: Quantizer) -> None:
+    """Refuse a quantizer whose codes are no levels of coordinates."""
+    if not quantizer.rounds:
+        raise ParameterError(
+            f"`quantizer` must round coordinates to levels where the layout is 'compact', as vs.LVQ(8), vs.SAQ(4)"
+            f" or vs.LeanVec(dim) do; got {quantizer!r}."
+        )
+
+
 class CompactCode:
     """How the vectors of an index are coded.
 
@@ -45,12 +54,8 @@ class CompactCode:
     """
 
     def __init__(self, metric: str, quantizer: Quantizer, mean: np.ndarray) -> None:
-        segments = quantizer.arrays.get("segments")
-        if segments is None:
-            raise ParameterError(
-                f"`quantizer` must round coordinates to levels where the layout is 'compact', as vs.LVQ(8), vs.SAQ(4)"
-                f" or vs.LeanVec(dim) do; got {quantizer!r}."
-            )
+        check_levels(quantizer)
+        segments = quantizer.arrays["segments"]
         self.metric, self.quantizer, self.mean = metric, quantizer, mean
         self._transformed_mean = quantizer.transform.apply(mean[None])[0]
         scales, levels = quantizer.arrays["scales"], quantizer.arrays["levels"].astype(np.float64)

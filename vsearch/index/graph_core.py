@@ -433,4 +433,5 @@ def neighbour_residuals(X: np.ndarray, seed: int) -> np.ndarray:
     found, _ = scan.search(np.ascontiguousarray(sample[:TRAIN_PAIRS]), k, 1, None)
     differences = sample[found] - sample[:TRAIN_PAIRS, None]
     differences = differences.reshape(-1, X.shape[1])
-    return np.ascontiguousarray(differences[np.any(differences != 0, axis=1)])
+    apart = np.any(differences != 0, axis=1)
+    return np.ascontiguousarray(differences[apart] if apart.any() else differences[:1])

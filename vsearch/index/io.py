@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,9 @@ from vsearch.index.graph import Graph
 from vsearch.index.ivf import IVF
 from vsearch.storage import container
 from vsearch.storage.stores import encode_rows
+
+COLLECTION = "collection.db"
+"""What the folder of a collection holds (vsearch/collection/schema.py, two floors up)."""
 
 KINDS: dict[str, type[Index]] = {cls.kind: cls for cls in (Flat, IVF, Graph)}
 
@@ -52,7 +56,12 @@ def load(path: Path, *, mmap: bool = False, check: bool = True) -> Index:
     4
     """
     path = check_path("path", path)
-    held = container.read(path, mmap=check_flag("mmap", mmap), check=check_flag("check", check))
+    try:
+        held = container.read(path, mmap=check_flag("mmap", mmap), check=check_flag("check", check))
+    except ForeignFileError as error:
+        if not os.path.isfile(os.path.join(path, COLLECTION)):
+            raise
+        raise ForeignFileError(f"{error} It is a collection: `vs.Collection.open` opens it.") from None
     if held.meta.get("vectors") is False:
         raise ForeignFileError(f"{path} was saved without its vectors and is of use only to the collection beside it.")
     return _opened(path, held.kind, held.meta, held.arrays)
@@ -77,6 +86,7 @@ def load_light(path: Path, dim: int, chunks: Iterable[tuple[np.ndarray, np.ndarr
     Examples
     --------
     >>> import os, tempfile, numpy as np, vsearch as vs
+    >>> from vsearch.index.io import load_light
     >>> path = os.path.join(tempfile.mkdtemp(), "x.vsx")
     >>> X = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
     >>> vs.IVF(4).fit(X).save(path, vectors=False)

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from vsearch._progress import Progress
+from vsearch._text import counted
 from vsearch._typing import Answer
 from vsearch._validate import check_choice, check_int
 from vsearch.errors import DTypeError, ParameterError
-from vsearch.index.base import Index
+from vsearch.index.base import METRICS, Index
 from vsearch.index.ivf_core import Coded, IvfCore
 from vsearch.index.planned import Planned
 from vsearch.quantize.base import EPSILON, Quantizer
@@ -72,7 +73,7 @@ class IVF(Planned):
         seed: int = 0,
     ) -> None:
         super().__init__(metric)
-        self.lists = None if lists is None else check_int("lists", lists, 1, MAX_LISTS)
+        self.lists = _check_lists(lists)
         self.quantizer = check_quantizer(quantizer)
         self.dtype = check_choice("dtype", dtype, DTYPES)
         refine = check_choice("refine", refine, REFINE)
@@ -85,8 +86,8 @@ class IVF(Planned):
         head = f"IVF(lists={self.lists}, metric={self.metric!r}, {held})"
         if self._dim is None:
             return f"{head}: not fitted"
-        lists = len(self._core.centroids)
-        size = f"{len(self):,} vectors of {self.dim} dimensions in {lists:,} lists"
+        lists = counted(len(self._core.centroids), "list")
+        size = f"{counted(len(self), 'vector')} of {counted(self.dim or 0, 'dimension')} in {lists}"
         return f"{head}: {size}, {self.bytes_per_vector:,.0f} bytes each; {self.calibration or 'not calibrated'}"
 
     def _blank(self) -> IVF:
@@ -255,6 +256,13 @@ FILTER_REACH = 64.0
 def _probes(effort: float) -> int:
     """An effort as a number of lists."""
     return min(max(1, math.ceil(effort - 1e-9)), MAX_LISTS)
+
+
+def _check_lists(lists: Any) -> int | None:
+    """The number of lists, None for the default; a metric in its place is a usual slip, being first elsewhere."""
+    if isinstance(lists, str) and lists in METRICS:
+        raise DTypeError(f"`lists` must be an int in [1, {MAX_LISTS}]; got {lists!r}. Write metric={lists!r}.")
+    return None if lists is None else check_int("lists", lists, 1, MAX_LISTS)
 
 
 def default_lists(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -26,10 +27,12 @@ def collection_for(owner: Any, collection: Collection | None, path: Any, **optio
         return Collection.open(path, **options)
     folder = tempfile.mkdtemp(prefix="vsearch-")
     opened = Collection.open(folder, **options)
-    weakref.finalize(owner, _forget, opened, folder)
+    weakref.finalize(owner, _forget, opened, folder, os.getpid())
     return opened
 
 
-def _forget(collection: Collection, folder: str) -> None:
+def _forget(collection: Collection, folder: str, process: int) -> None:
+    if os.getpid() != process:  # a forked child ends; the folder is the parent's
+        return
     collection.close()
     shutil.rmtree(folder, ignore_errors=True)

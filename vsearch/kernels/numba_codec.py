@@ -229,6 +229,7 @@ class Codec(ABC):
     lead: int = 0
     shifted: bool = False
     exact_tables: bool = False  # whether survivors are worth estimating again from tables that are not rounded
+    length2: float = 0.0  # mean |o|^2, where estimates of <o, q> are made for queries of about that length; 0: for any
     coder: Coder
 
     def encode(

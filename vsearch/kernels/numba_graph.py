@@ -147,7 +147,8 @@ class GraphScan(BoundWalk):
 
         def find(x: GraphArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
             few = filter is not None and matches_are_few(matches, k, most, x.n)
-            search = Search(np.float32(effort), visits, pace, filter is not None, bitmap, few)
+            there = x.shown if filter is None else matches
+            search = Search(np.float32(effort), visits, pace, filter is not None, bitmap, few, there)
             found = part.work, part.distances, part.ids, NO_VISITS
             search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)
 

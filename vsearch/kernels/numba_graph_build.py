@@ -300,7 +300,7 @@ class GraphBuilder:
     def _collect(self, first: int, count: int, k: int, effort: float, most: int) -> np.ndarray:
         """Slots that searches for these vertices visit, (count, visits)."""
         x, most = self._graph.arrays._replace(shown=self._n), min(most, self._n)
-        search = Search(np.float32(effort), most, NO_PACE, False, NO_FILTER, False)
+        search = Search(np.float32(effort), most, NO_PACE, False, NO_FILTER, False, 0)
         visited = np.empty((count, most), dtype=np.int64)
 
         vectors = self._vectors.read(np.arange(first, first + count))

@@ -25,6 +25,7 @@ from vsearch.kernels.numba_graph_compact_walk import (
     new_work,
     search_queries,
 )
+from vsearch.kernels.numba_graph_walk import LENGTHENED
 from vsearch.kernels.numba_pace import NO_PACE, Pace
 from vsearch.kernels.numba_pool import NONE
 from vsearch.kernels.numba_transform import Transform
@@ -51,6 +52,11 @@ class GraphCompactScan(BoundWalk):
     def row_bytes(self) -> int:
         """Bytes of a row."""
         return -(-(self.layout.lists_at + self.degree) // 16) * 64
+
+    @property
+    def lengthened(self) -> float:
+        """Length of queries under ip in a walk, over that of the longest vector."""
+        return float(LENGTHENED)
 
     def bind_coding(self, source: np.ndarray, step: np.ndarray, offset: np.ndarray, mean: np.ndarray) -> None:
         """What the positions of a code stand for, and the mean of the vectors."""
@@ -138,7 +144,8 @@ class GraphCompactScan(BoundWalk):
         def find(x: CompactArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
             few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
             filtered = filter is not None
-            search = Search(np.float32(effort), visits, pace, window, filtered, bitmap, filtered and few)
+            there = matches if filtered else x.shown
+            search = Search(np.float32(effort), visits, pace, window, filtered, bitmap, filtered and few, there)
             found = part.work, part.distances, part.ids, NO_VISITS
             search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)
 
@@ -240,7 +247,7 @@ class GraphCompactBuilder:
         """Slots that searches for these vectors visit, and their k best, (count, visits + k)."""
         x, most, count = self._graph.arrays, min(most, self._n), len(vectors)
         x = x._replace(shown=x.n, ids=frozen(np.arange(x.n, dtype=np.int64)), refined=False)
-        search = Search(np.float32(effort), most, NO_PACE, k, False, NO_FILTER, False)
+        search = Search(np.float32(effort), most, NO_PACE, k, False, NO_FILTER, False, 0)
         visited = np.empty((count, most), dtype=np.int64)
         lifts = x.lifts[first : first + count] if len(x.lifts) else NO_LIFTS
         distances, best = np.empty((count, k), dtype=np.float32), np.empty((count, k), dtype=np.int64)

@@ -12,7 +12,7 @@ import numpy as np
 
 from vsearch.kernels.numba_base import COSINE, INNER_PRODUCT, Bool, Float, Int, jit, jit_part
 from vsearch.kernels.numba_distance import Rows, dot_int8, new_scorer, score
-from vsearch.kernels.numba_graph_walk import passes
+from vsearch.kernels.numba_graph_walk import LENGTHENED, passes
 from vsearch.kernels.numba_pace import Pace, allowed
 from vsearch.kernels.numba_pool import NONE, TIDY, distance_of, first_least, key_of, nearest, tidy
 from vsearch.kernels.numba_query import transform_query
@@ -71,6 +71,7 @@ class Search(NamedTuple):
     filtered: bool
     filter: np.ndarray
     few: bool  # matches: score them one by one
+    there: int  # how many there are to return
 
 
 class Work(NamedTuple):
@@ -94,7 +95,7 @@ class Work(NamedTuple):
     counts: np.ndarray  # by the names below
 
 
-BASE, CONSTANT, SUM, WIDE_SCALE, NARROW_SCALE, SMALLEST = range(6)
+BASE, CONSTANT, SUM, WIDE_SCALE, NARROW_SCALE, SMALLEST, LONGER = range(7)
 LIMIT, LEAST, LIFT, EFFORT, KNOWN = range(5)
 STAMP, VISITED, ENTERED, POOL, HEAP, WINDOW, TIDY_AT, MOST, TAKEN = range(9)
 
@@ -108,7 +109,7 @@ def new_work(x: CompactArrays, padded: int) -> Work:
         folded=np.empty(positions, dtype=np.float32),
         wide=np.empty(x.layout.wide, dtype=np.int16),
         narrow=np.empty(x.layout.narrow, dtype=np.int8),
-        scalars=np.zeros(6, dtype=np.float64),
+        scalars=np.zeros(7, dtype=np.float64),
         limits=np.zeros(5, dtype=np.float32),
         starts=np.empty(max(len(x.entries), 1), dtype=np.int32),
         keys=np.empty(x.n + 1, dtype=np.int32),
@@ -143,18 +144,23 @@ def _round_to(values: np.ndarray, first: Int, top: Float, out: np.ndarray) -> Fl
 
 
 @jit
-def _prepare(x: CompactArrays, query: np.ndarray, lift: Float, w: Work) -> None:
-    """One query in the form that the codes want; `lift` is that of a stored vector under ip, 0 of others."""
-    base, norm2, length2, s = 0.0, 0.0, np.float64(lift) * np.float64(lift), w.scalars
+def _prepare(x: CompactArrays, query: np.ndarray, stored: Bool, lift: Float, w: Work) -> None:
+    """One query in the form that the codes want; `lift` is that of a `stored` vector under ip. Other queries under ip
+    are made LENGTHENED times as long as the longest vector: one much shorter would be lost in the mean."""
+    base, norm2, length2, longer, s = 0.0, 0.0, np.float64(lift) * np.float64(lift), 1.0, w.scalars
     for j in range(len(query)):
-        w.centered[j] = query[j] - x.mean[j]
-        base -= np.float64(query[j]) * np.float64(x.mean[j])
-        norm2 += np.float64(w.centered[j]) * np.float64(w.centered[j])
         length2 += np.float64(query[j]) * np.float64(query[j])
+    if x.metric == INNER_PRODUCT and not stored and length2 > 0.0 and x.reach2 > ZERO:
+        longer = np.float64(LENGTHENED) * np.sqrt(np.float64(x.reach2) / length2)
+    for j in range(len(query)):
+        w.centered[j] = np.float32(longer * np.float64(query[j]) - np.float64(x.mean[j]))
+        base -= longer * np.float64(query[j]) * np.float64(x.mean[j])
+        norm2 += np.float64(w.centered[j]) * np.float64(w.centered[j])
+    s[LONGER] = longer
     transform_query(w.centered, x.query_map, w.transformed)
     w.limits[LEAST], w.limits[LIFT], s[SMALLEST] = ZERO, lift, 0.0
     if x.metric == INNER_PRODUCT:
-        w.limits[LEAST] = -np.float32(np.sqrt(length2 * np.float64(x.reach2)))
+        w.limits[LEAST] = -np.float32(longer * np.sqrt(length2 * np.float64(x.reach2)))
         s[SMALLEST] = -np.inf
     else:
         base = 0.5 * norm2 if x.metric == COSINE else norm2
@@ -341,13 +347,14 @@ def _walk(
 
 
 @jit_part
-def _scan_matches(
+def _scan(
     x: CompactArrays, search: Search, w: Work,
     distances: np.ndarray, ids: np.ndarray, window: np.ndarray, held: np.ndarray,
 ) -> None:  # fmt: skip
-    """Scores every match of the filter."""
+    """Scores all that may be returned."""
+    w.counts[HEAP], w.counts[WINDOW] = 0, 0
     for slot in range(x.shown):
-        if passes(search.filter, slot):
+        if not search.filtered or passes(search.filter, slot):
             w.gathered[0] = slot
             _score(x, w.gathered, 1, w)
             _keep(x, search, slot, w.scores[0], w, distances, ids, window, held)
@@ -366,11 +373,11 @@ def search_queries(
     window, held, value = np.empty(room, np.float32), np.empty(room, np.int64), np.empty(1, np.float32)
     for i in range(first, last):
         w.counts[HEAP], w.counts[WINDOW] = 0, 0
-        _prepare(x, queries[i], lifts[i] if len(lifts) > 0 else ZERO, w)
-        if search.few:
-            _scan_matches(x, search, w, distances[i], ids[i], window, held)
-        else:
+        _prepare(x, queries[i], len(lifts) > 0, lifts[i] if len(lifts) > 0 else ZERO, w)
+        if not search.few:
             _walk(x, search, w, distances[i], ids[i], window, held, visited[min(i, len(visited) - 1)])
+        if search.few or w.counts[HEAP] < min(len(distances[i]), search.there):
+            _scan(x, search, w, distances[i], ids[i], window, held)
         if x.refined:
             scorer, heap = new_scorer(x.store, queries[i], w.codes, w.row), 0
             for j in range(w.counts[WINDOW]):
@@ -378,3 +385,6 @@ def search_queries(
                 heap = push(distances[i], ids[i], heap, value[0], x.ids[held[j]])
             w.counts[HEAP] = heap
         close(distances[i], ids[i], w.counts[HEAP])
+        if w.scalars[LONGER] != 1.0 and not x.refined:
+            for j in range(len(distances[i])):
+                distances[i, j] = np.float32(np.float64(distances[i, j]) / w.scalars[LONGER])

@@ -75,6 +75,7 @@ class Search(NamedTuple):
     filtered: bool
     filter: np.ndarray
     few: bool  # matches: score them one by one
+    there: int  # how many there are to return
 
 
 class Work(NamedTuple):
@@ -285,13 +286,13 @@ def _start(
     keys: np.ndarray,
     slots: np.ndarray,
 ) -> Int:
-    """Puts the nearest of the entry vertices that were not put there before into the empty pool, those below the limit
-    and not visited; its size.
+    """Puts the nearest of the entry vertices that were not put there before into the empty pool, `count` of those below
+    the limit and not visited; its size.
     """
     size = 0
     if len(starts) <= BLOCK:  # all of them began
         return size
-    for _ in range(count):
+    while size < count:
         at = first_least(starts, len(starts))
         estimated = distance_of(starts[at]) + norm2
         if not estimated < limit:
@@ -395,13 +396,11 @@ def _walk(
 
 
 @jit_part
-def _scan_matches(
-    x: GraphArrays, search: Search, scorer: Scorer, w: Work, distances: np.ndarray, ids: np.ndarray
-) -> Int:
-    """Scores every match of the filter; entries of the heap."""
+def _scan(x: GraphArrays, search: Search, scorer: Scorer, w: Work, distances: np.ndarray, ids: np.ndarray) -> Int:
+    """Scores all that may be returned; entries of the heap."""
     heap = 0
     for slot in range(x.shown):
-        if passes(search.filter, slot):
+        if not search.filtered or passes(search.filter, slot):
             w.waiting[0] = slot
             score(x.rows, w.waiting, 0, 1, x.metric, scorer, w.scores)
             heap = push(distances, ids, heap, w.scores[0], x.ids[slot])
@@ -429,11 +428,13 @@ def search_queries(
     for i in range(first, last):
         scorer = new_scorer(x.rows, queries[i], w.codes, w.row)
         if search.few:
-            heap = _scan_matches(x, search, scorer, w, distances[i], ids[i])
+            heap = _scan(x, search, scorer, w, distances[i], ids[i])
         else:
             lift = lifts[i] if stored else ZERO
             seen = visited[min(i, len(visited) - 1)]
             heap = _walk(x, search, queries[i], stored, lift, scorer, w, distances[i], ids[i], seen)
+            if heap < min(len(distances[i]), search.there):  # the rest lies where no walk leads, or beyond its visits
+                heap = _scan(x, search, scorer, w, distances[i], ids[i])
         close(distances[i], ids[i], heap)
 
 

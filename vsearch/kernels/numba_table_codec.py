@@ -132,6 +132,8 @@ class TableCodec(Codec):
         self._codes = len(self._books.centroids) + corrections
         self.dim, self.symbols, self.exact_tables = dim, -(-self._codes // 4) * 4, True
         self.extra_bytes = (self._codes + 1) // 2 if halves else 0
+        squares = float((self._books.centroids.astype(np.float64) ** 2).sum())
+        self.length2 = squares / count * -float(model[RESCALE])
         self._tables = self._make_tables(model, corrections, halves)
         self.coder = Coder(TABLE, 0, 0, False, True, NO_PARTS, self._tables)
 

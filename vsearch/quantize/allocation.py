@@ -26,7 +26,7 @@ def error_table(
     lengths : int (blocks,)
     errors : float64 (blocks, widths), relative squared error of the block's codebook; 1 at no bits
     objective : "mse" squared error of the vector, weighted by the queries' energy in the block; "ip" variance of inner
-        products, sum kappa tr(K_X) tr(K_Q) / |s| (specs 2.5), where a block without bits costs all that it could have
+        products, sum kappa tr(K_X) tr(K_Q) / |s|, where a block without bits costs all that it could have
         added; "paper" the error model of SAQ itself, variance times 2^-b
     """
     share = query_energy / lengths

@@ -65,6 +65,8 @@ class Quantizer(ABC):
     needs_queries: ClassVar[bool] = False
     projects: ClassVar[bool] = False
     """Whether it drops coordinates, so that codes alone do not tell distances."""
+    rounds: ClassVar[bool] = False
+    """Whether it rounds coordinates to the levels of their segments, as a compact graph must have it."""
     _kinds: ClassVar[dict[str, type[Quantizer]]] = {}
 
     transform: Any = None
@@ -236,7 +238,7 @@ class Quantizer(ABC):
             If X or queries are no finite vectors of one dimension, or a row of X is longer than 1e18.
         """
         X = check_lengths("X", check_vectors("X", X))
-        queries = None if queries is None else check_vectors("queries", queries, X.shape[1])
+        queries = None if queries is None else check_vectors("queries", queries, X.shape[1], like="`X`")
         mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
         sample = sample_of(X) - mean if self.needs_data else np.zeros((0, X.shape[1]), dtype=np.float32)
         sampled = None if queries is None else sample_of(queries) - mean
@@ -302,7 +304,7 @@ class Quantizer(ABC):
         (nq, d).
         """
         self._check_codes(codes)
-        queries, single = check_queries("query", query, self.transform.dim)
+        queries, single = check_queries("query", query, self.transform.dim, like="the quantizer")
         scan = self._scan(codes)
         estimates = [scan.estimate(np.ascontiguousarray(q), EPSILON)[2] for q in queries]
         return estimates[0] if single else np.stack(estimates) if estimates else np.zeros((0, len(codes)), np.float32)
@@ -314,7 +316,7 @@ class Quantizer(ABC):
         standard deviations, and the distance from all bits.
         """
         self._check_codes(codes)
-        queries, single = check_queries("query", query, self.transform.dim)
+        queries, single = check_queries("query", query, self.transform.dim, like="the quantizer")
         if not single:
             raise DimensionError(f"`query` must be one vector of shape ({self.dim},); got {queries.shape}.")
         return self._scan(codes).estimate(np.ascontiguousarray(queries[0]), check_float("epsilon", epsilon, 0))

@@ -1,7 +1,7 @@
 """Scalar codebooks: the levels that a coordinate of unit variance is rounded to, and the errors they leave.
 
 Lloyd-Max levels of the normal density (Max, 1960; Lloyd, 1982): thresholds are midpoints, levels are conditional means.
-The table of specs: mean squared errors .3634 .1175 .03455 .009501 .002505 .000644 .000164 .0000412 at 1 to 8 bits.
+Their mean squared errors are .3634 .1175 .03455 .009501 .002505 .000644 .000164 .0000412 at 1 to 8 bits.
 """
 
 from __future__ import annotations

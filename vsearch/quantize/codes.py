@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from vsearch._text import counted
+
 ADD, RESCALE, SHIFT = 1, 2, 4
 """Bits of a set of columns; columns are stored in this order."""
 STEPS = 65535
@@ -145,7 +147,7 @@ class CompactFactors:
         if not len(encoded):
             return
         first, full = encoded.first[:, 1].astype(np.float64), encoded.full[:, 1].astype(np.float64)
-        usable = (full != 0) & (first != 0)
+        usable = (full != 0) & (first != 0) & (norms > 0)
         weight = len(encoded) / (self.count + len(encoded))
         if usable.any():
             to_code, to_norm = first[usable] / full[usable], first[usable] / norms[usable]
@@ -183,7 +185,7 @@ class CompactFactors:
         return out
 
 
-@dataclass
+@dataclass(repr=False)
 class Codes:
     """Codes of n vectors, standing alone: what is stored for each, and nothing else.
 
@@ -202,6 +204,10 @@ class Codes:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    def __repr__(self) -> str:
+        each = sum(part.shape[1] for part in (self.symbols, self.extra, self.factors))
+        return f"Codes({counted(len(self), 'vector')}, {counted(each, 'byte')} each)"
 
     @property
     def nbytes(self) -> int:

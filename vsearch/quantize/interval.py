@@ -24,6 +24,7 @@ FACTOR_BYTES = 6
 class _Interval(Quantizer):
     """What the two have in common."""
 
+    rounds = True
     rotation: str
     seed: int
 

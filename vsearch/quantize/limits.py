@@ -58,6 +58,7 @@ def reverse_water_filling(eigenvalues: Any, bits: Any) -> Any:
 
     Examples
     --------
+    >>> from vsearch.quantize.limits import reverse_water_filling
     >>> reverse_water_filling([1.0, 1.0], 2)  # 2 * 4^-2
     0.125
     >>> reverse_water_filling([4.0, 1.0, 0.0, 0.0], [0, 0.25]).tolist()  # one bit: the first eigenvalue becomes 1
@@ -107,6 +108,7 @@ def spectrum(X: Any, *, queries: Any = None, metric: str = "l2") -> np.ndarray:
 
     Examples
     --------
+    >>> from vsearch.quantize.limits import spectrum
     >>> spectrum([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
     array([2. , 0.5])
     """
@@ -114,7 +116,7 @@ def spectrum(X: Any, *, queries: Any = None, metric: str = "l2") -> np.ndarray:
     rows = sample_rows(check_vectors("X", X))
     moment = second_moment(rows, mean_of(rows))
     if metric == "ip":
-        asked = rows if queries is None else sample_rows(check_vectors("queries", queries, rows.shape[1]))
+        asked = rows if queries is None else sample_rows(check_vectors("queries", queries, rows.shape[1], like="`X`"))
         root = _root(second_moment(asked))
         moment = root @ moment @ root
     return eigen_descending((moment + moment.T) / 2)[0]
@@ -152,6 +154,8 @@ def shannon_bound(X: Any, bits_per_dim: Any, *, queries: Any = None, metric: str
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from vsearch.quantize.limits import shannon_bound
     >>> X = np.random.default_rng(0).standard_normal((20000, 8)) * 3
     >>> bound = shannon_bound(X, 2)
     >>> round(bound.mse, 1), round(bound.relative, 3)  # about 9 * 8 * 4^-2, and 4^-2 of the variance
@@ -171,6 +175,7 @@ def gap_bits(x_shannon: Any) -> Any:
     At high rates a factor of 4 in the squared error is one bit a dimension, so the gap is log2(x) / 2. A scalar
     quantizer ends at 2.72 x Shannon, a gap of 0.72 bits.
 
+    >>> from vsearch.quantize.limits import gap_bits
     >>> gap_bits(4.0)
     1.0
     """
@@ -197,6 +202,8 @@ def times_shannon(error: float, X: Any, bytes_per_vector: float, *, queries: Any
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from vsearch.quantize.limits import times_shannon
     >>> X = np.random.default_rng(0).standard_normal((20000, 8))
     >>> signs = np.sign(X) * np.sqrt(2 / np.pi)  # the best code of one bit for each dimension alone: 4 (1 - 2/pi)
     >>> round(times_shannon(float(((X - signs) ** 2).sum(axis=1).mean()), X, 1), 2)

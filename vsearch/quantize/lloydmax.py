@@ -48,8 +48,8 @@ class LloydMax(Quantizer):
 
     Notes
     -----
-    Of a few scales around the vector's length the one is kept whose code has the largest cosine with the vector (specs
-    section 3.4): 3 % less error than EDEN's own at 4 bits and D = 1024, 14 % at D = 128, and free at query time.
+    Of a few scales around the vector's length the one is kept whose code has the largest cosine with the vector:
+    3 % less error than EDEN's own at 4 bits and D = 1024, 14 % at D = 128, and free at query time.
 
     Examples
     --------
@@ -61,6 +61,7 @@ class LloydMax(Quantizer):
     """
 
     name = "lloydmax"
+    rounds = True
     _rule = "scaled"
 
     def __init__(self, bits: int = 4, *, rotation: str = "hadamard", seed: int = 0) -> None:
@@ -119,6 +120,7 @@ class TurboQuant(Quantizer):
     """
 
     name = "turboquant"
+    rounds = True
     _scale_is_plain = True
 
     def __init__(self, bits: int = 4, mode: str = "mse", *, seed: int = 0) -> None:
@@ -219,7 +221,7 @@ class TurboQuant(Quantizer):
             missing = ((changed - residual) * origin).sum(axis=1)
         coded.full[:, 0] += missing
         coded.first[:] = coded.full
-        # The angle between code and vector is not that of an unbiased code; the table of specs 1.1 has the variance.
+        # The angle between code and vector is not that of an unbiased code; the table has the variance by bits.
         table = (0.571, 0.207, 0.0671, 0.0197, 0.00542, 0.00143, 0.000363, 0.000093)
         size = np.sqrt((residual**2).sum(axis=1))
         scale = np.abs(coded.full[:, 1]) / (2 if metric == "l2" else 1)

@@ -24,7 +24,7 @@ def balanced_frame(residuals: np.ndarray, layout: Layout, weighting: float) -> t
     much to tell, and stretched by variance^(weighting / 2) for vectors and shrunk for queries.
 
     Inner products stay what they are. But codes minimise the error in stretched coordinates, and so the error of inner
-    products with queries whose variances are as those of vectors to the power of `weighting` (specs section 2.5).
+    products with queries whose variances are as those of vectors to the power of `weighting`.
     """
     variances, axes = principal_axes(residuals, residuals.shape[1])
     stretch = np.maximum(variances, 1e-9 * max(float(variances[0]), 1e-30)) ** (weighting / 2)

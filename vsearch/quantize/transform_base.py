@@ -100,20 +100,20 @@ class Transform(ABC):
             If X or the queries are no finite vectors of one dimension, or too few for what is wanted.
         """
         X = check_vectors("X", X)
-        queries = None if queries is None else check_vectors("queries", queries, X.shape[1])
+        queries = None if queries is None else check_vectors("queries", queries, X.shape[1], like="`X`")
         self._fit(X, queries)
         self._version += 1
         return self
 
     def apply(self, X: Any) -> np.ndarray:
         """Transformed vectors, float32: (n, out_dim) of a batch (n, in_dim), (out_dim,) of one vector (in_dim,)."""
-        rows, single = check_queries("X", X, self._fitted()[0])
+        rows, single = check_queries("X", X, self._fitted()[0], like="the transform")
         made = self._forward(rows, False)
         return made[0] if single else made
 
     def apply_query(self, Q: Any) -> np.ndarray:
         """Transformed queries, float32; as `apply` unless the sides differ."""
-        rows, single = check_queries("Q", Q, self._fitted()[0])
+        rows, single = check_queries("Q", Q, self._fitted()[0], like="the transform")
         made = self._forward(rows, True)
         return made[0] if single else made
 
@@ -127,7 +127,7 @@ class Transform(ABC):
         ParameterError
             If there is no inverse.
         """
-        rows, single = check_queries("Y", Y, self._fitted()[1])
+        rows, single = check_queries("Y", Y, self._fitted()[1], like="what the transform makes")
         made = self._back(rows)
         return made[0] if single else made
 

@@ -39,6 +39,8 @@ class PCA(MatrixTransform):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from vsearch.quantize.transform_learnt import PCA
     >>> X = np.float32([[0, 0], [2, 2], [4, 4], [6, 6.2]])
     >>> t = PCA(1).fit(X)
     >>> bool(np.abs(t.inverse(t.apply(X)) - X).max() < 0.1)
@@ -115,6 +117,8 @@ class Sphering(MatrixTransform):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from vsearch.quantize.transform_learnt import Sphering
     >>> rng = np.random.default_rng(0)
     >>> X, Q = rng.standard_normal((200, 8)), rng.standard_normal((100, 8)) * np.arange(1, 9)
     >>> t = Sphering().fit(X, queries=Q)

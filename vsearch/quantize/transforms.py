@@ -44,6 +44,7 @@ class Center(Transform):
 
     Examples
     --------
+    >>> from vsearch.quantize.transforms import Center
     >>> t = Center().fit([[1.0, 2.0], [3.0, 6.0]])
     >>> t.apply([1.0, 2.0])
     array([-1., -2.], dtype=float32)
@@ -110,6 +111,7 @@ class Truncate(Transform):
 
     Examples
     --------
+    >>> from vsearch.quantize.transforms import Truncate
     >>> Truncate(2).fit([[3.0, 4.0, 5.0]]).apply([[3.0, 4.0, 5.0]])
     array([[3., 4.]], dtype=float32)
     """
@@ -188,6 +190,8 @@ class Rotation(Transform):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from vsearch.quantize.transforms import Rotation
     >>> X = np.eye(20, dtype=np.float32)
     >>> t = Rotation().fit(X)
     >>> t.apply(X).shape, bool(np.allclose(t.inverse(t.apply(X)), X, atol=1e-6))
