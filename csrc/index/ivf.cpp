@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 
 #include "base/pool.hpp"
@@ -63,7 +64,8 @@ float about_rank(const float* values, std::size_t n, std::size_t rank) {
 
 // Everything a query needs, kept between queries so that a search allocates nothing.
 struct IvfScan::Workspace {
-    AlignedArray<float> rotated;  // P(q - mean)
+    AlignedArray<float> rotated;  // P(longer q - mean)
+    float longer = 1;             // what bounds, estimates and the k best hold is so many times the distance
     float query_norm2 = 0, query_dot_mean = 0;
     CoarseQuantizer::Scratch coarse;
     std::unique_ptr<PreparedQuery> query;  // null without a codec
@@ -95,9 +97,18 @@ IvfScan::~IvfScan() = default;
 
 void IvfScan::bind_centroids(const float* centroids, const float* mean, std::size_t lists) {
     mean_.assign(mean, mean + transform_.padded());
-    mean_norm2_ = 0;
-    for (float x : mean_) mean_norm2_ += x * x;
     coarse_.bind(centroids, mean_.data(), lists, transform_.padded(), metric_);
+    const float* profile = codec_ != nullptr ? codec_->error_profile() : nullptr;
+    weights_.assign(mean_.size(), 1.0f);
+    if (profile != nullptr) std::copy(profile, profile + mean_.size(), weights_.begin());
+    lengths_ = {};
+    for (std::size_t j = 0; j < mean_.size(); ++j) {
+        const double square = static_cast<double>(mean_[j]) * mean_[j];
+        lengths_.norm2 += square;
+        lengths_.weighed2 += square * weights_[j];
+    }
+    for (std::size_t list = 0; list < lists; ++list) lengths_.spread2 = std::max(lengths_.spread2, static_cast<double>(coarse_.norm2(list)));
+    if (codec_ != nullptr) lengths_.spread2 += codec_->shape().length2;
 }
 
 std::unique_ptr<IvfScan::Workspace> IvfScan::borrow() {
@@ -119,10 +130,31 @@ void IvfScan::search(const float* queries, std::size_t nq, const IvfQuery& optio
     for (auto& workspace : workspaces) shelf_.put(std::move(workspace));
 }
 
+float IvfScan::scale_of(const float* rotated) const {
+    constexpr std::size_t kLanes = 8;  // of sums that do not wait for each other
+    double norm2[kLanes] = {}, weighed2[kLanes] = {}, along[kLanes] = {};
+    for (std::size_t j = 0; j < transform_.padded(); j += kLanes) {
+        for (std::size_t k = 0; k < kLanes; ++k) {
+            const double x = rotated[j + k], weighed = x * weights_[j + k];
+            norm2[k] += x * x;
+            weighed2[k] += x * weighed;
+            along[k] += weighed * mean_[j + k];
+        }
+    }
+    const auto total = [](const double* lanes) { return std::accumulate(lanes, lanes + kLanes, 0.0); };
+    return query_scale(total(norm2), total(weighed2), total(along), lengths_);
+}
+
 void IvfScan::prepare(const float* query, Workspace& w) const {
     const std::size_t d = transform_.padded();
     w.rotated.resize(d);
     transform_.apply_query(query, w.rotated.data());
+    w.longer = 1;
+    if (metric_ == Metric::kInnerProduct) {
+        const float longer = scale_of(w.rotated.data());
+        for (std::size_t j = 0; j < d; ++j) w.rotated[j] *= longer;
+        if (codec_ != nullptr) w.longer = longer;  // without, it is for the ranking of the lists alone
+    }
     w.query_norm2 = w.query_dot_mean = 0;
     for (std::size_t j = 0; j < d; ++j) {
         w.query_dot_mean += w.rotated[j] * mean_[j];
@@ -178,6 +210,7 @@ void IvfScan::search_one(const float* query, const IvfQuery& options, Workspace&
         }
     }
     w.best.sort_into(ids, distances);
+    for (std::size_t i = 0; i < options.k; ++i) distances[i] /= w.longer;
 }
 
 BlockFactors IvfScan::factors(const std::uint8_t* block, Workspace& w) const {
@@ -355,7 +388,7 @@ void IvfScan::flush(const ListTerms& terms, const IvfQuery& options, Workspace& 
 void IvfScan::refine(Workspace& w) const {
     w.counters.refined += w.waiting;
     w.scorer.score(arrays_.rows, w.slots.data(), w.waiting, w.distances.data());
-    for (std::size_t i = 0; i < w.waiting; ++i) w.best.push(w.distances[i], w.slots[i]);
+    for (std::size_t i = 0; i < w.waiting; ++i) w.best.push(w.longer * w.distances[i], w.slots[i]);
     w.waiting = 0;
 }
 
@@ -418,8 +451,10 @@ void IvfScan::estimate(const float* query, float epsilon, float* first_estimate,
     auto workspace = borrow();
     prepare(query, *workspace);
     prepare_codes(*workspace);
-    for (std::size_t slot = 0; slot < arrays_.n; ++slot)
+    for (std::size_t slot = 0; slot < arrays_.n; ++slot) {
         estimate_slot(static_cast<std::uint32_t>(slot), epsilon, *workspace, first_estimate[slot], lower_bound[slot], full_estimate[slot]);
+        for (float* each : {first_estimate, lower_bound, full_estimate}) each[slot] /= workspace->longer;
+    }
     shelf_.put(std::move(workspace));
 }
 

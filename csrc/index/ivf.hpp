@@ -7,7 +7,8 @@
 //   block:   quantize/block.hpp; without a quantizer a block is its 32 slots alone
 //
 // One query (specs/quantizers.md 1.6):
-//   1. rotate, rank the lists (coarse.hpp), build the lookup tables once: what depends on a list is in the factors
+//   1. rotate, under ip lengthen or shorten (query_length.hpp), rank the lists (coarse.hpp), build the lookup tables once: what
+//      depends on a list is in the factors
 //   2. per list: 32 lower bounds per block from the 1-bit codes; survivors go to a small queue and their rows are prefetched
 //   3. at the end of each list the queue is emptied: with extra bits the full estimate and its bound first, then the exact
 //      distance from the stored rows, each against the k-th best found so far
@@ -23,6 +24,7 @@
 #include "base/topk.hpp"
 #include "index/coarse.hpp"
 #include "index/code_factors.hpp"
+#include "index/query_length.hpp"
 #include "index/rows.hpp"
 #include "quantize/block.hpp"
 #include "quantize/codec.hpp"
@@ -102,6 +104,7 @@ private:
 
     void search_one(const float* query, const IvfQuery& options, Workspace& w, std::int64_t* ids, float* distances);
     void prepare(const float* query, Workspace& w) const;
+    float scale_of(const float* rotated) const;
     ListTerms terms(std::uint32_t list, float distance2, float epsilon, const Workspace& w) const;
     BlockFactors factors(const std::uint8_t* block, Workspace& w) const;
     Factors full_factors(const std::uint8_t* block, std::size_t lane, std::uint32_t slot) const;
@@ -126,7 +129,8 @@ private:
     CodeFactors factors_;
     std::size_t block_bytes_;
     std::vector<float> mean_;  // P mean
-    float mean_norm2_ = 0;
+    std::vector<float> weights_;  // of coordinates, by the errors of codes
+    MeanLengths lengths_;
     CoarseQuantizer coarse_;
     IvfArrays arrays_;
     Shelf<Workspace, IvfCounters> shelf_;

@@ -30,6 +30,7 @@ struct CodeShape {
     bool shifted = false;   // whether the third factor is in use
     bool one_scale = false;  // whether the estimate of the symbols has the factors of the whole code's
     bool exact_tables = false;  // whether survivors are worth estimating again from tables that are not rounded to 6 bits
+    double length2 = 0;  // mean |o|^2, where estimates of <o, q> are made for queries q' of about that length; 0: for any
 };
 
 // A query prepared for a codec, after transforming and centring.
@@ -106,6 +107,9 @@ public:
 
     // The direction y (dim floats) of all of a code.
     virtual void decode(const std::uint8_t* symbols, const std::uint8_t* extra, float* y) const = 0;
+
+    // Mean squared error of each coordinate in whole codes, over their mean; null where it is even.
+    virtual const float* error_profile() const { return nullptr; }
 
     virtual std::unique_ptr<PreparedQuery> make_query() const = 0;
 

@@ -76,6 +76,7 @@ public:
         bool small() const { return !small_levels.empty(); }
     };
     const std::vector<Part>& parts() const { return parts_; }
+    const float* error_profile() const override { return profile_.empty() ? nullptr : profile_.data() + shape_.dim; }
     const std::vector<float>& profile() const { return profile_; }  // empty, or 2 x dim
 
 private:

@@ -44,6 +44,9 @@ TableCodec::TableCodec(std::size_t dim, Codebooks books, const TableModel& model
     shape_.symbols = round_up(codes_, 4);
     shape_.extra_bytes = halves() ? (codes_ + 1) / 2 : 0;
     shape_.one_scale = shape_.exact_tables = true;
+    double squares = 0;
+    for (std::size_t i = 0; i < size; ++i) squares += static_cast<double>(centroids_[i]) * centroids_[i];
+    shape_.length2 = squares / static_cast<double>(books_.count) * -static_cast<double>(model.rescale);  // E|o|^2 = scale * E|y|^2 or nearly
     make_groups();
 }
 

@@ -206,7 +206,7 @@ def test_distances_are_those_of_what_codes_or_stored_vectors_stand_for(case: Any
             expected = (X**2).sum(axis=1) - 2 * coded @ q + (q**2).sum()
             if graph.metric != "l2":
                 expected = expected / 2 if graph.metric == "cosine" else -(coded @ q) - X @ mean - query @ graph.mean
-            # The rounding of the query, to 8 bits beside codes of 4; under ip of one that is longer, for less is taken off.
+            # The rounding of the query, to 8 bits beside codes of 4; under ip of a longer one, for less is taken off.
             fine = 2e-3 if graph.metric == "ip" else 1e-3
             off = fine if graph.wide == graph.dim else 0.02 * np.abs(expected).mean() + 0.05
             expected = expected if graph.metric == "ip" else np.maximum(expected, 0)

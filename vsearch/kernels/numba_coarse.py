@@ -25,6 +25,8 @@ class Coarse(NamedTuple):
     norm2: np.ndarray  # |c|^2
     dot_mean: np.ndarray  # <c, P mean>
     key: np.ndarray  # what the ranking adds to -<c, q>
+    weights: np.ndarray  # of coordinates, by the errors of codes
+    squares: np.ndarray  # float64, |mean|^2, the same weighed, and the square of what queries must be as long as
 
 
 @jit
@@ -45,14 +47,25 @@ def _measure(c: Coarse, metric: Int) -> None:
         c.low[i], c.step[i] = low, step
         c.norm2[i], c.dot_mean[i] = np.float32(norm2), np.float32(dot_mean)
         c.key[i] = HALF * c.norm2[i] if metric == L2 else -c.dot_mean[i]
+    c.squares[:] = 0.0
+    for j in range(len(c.mean)):
+        square = np.float64(c.mean[j]) * np.float64(c.mean[j])
+        c.squares[0] += square
+        c.squares[1] += square * np.float64(c.weights[j])
+    for i in range(len(c.centroids)):
+        c.squares[2] = max(c.squares[2], np.float64(c.norm2[i]))
 
 
-def bind_coarse(centroids: np.ndarray, mean: np.ndarray, metric: int) -> Coarse:
-    """The coarse quantizer of these centroids; they are not copied."""
+def bind_coarse(
+    centroids: np.ndarray, mean: np.ndarray, metric: int, weights: np.ndarray, length2: float = 0.0
+) -> Coarse:
+    """The coarse quantizer of these centroids, which are not copied; `weights` and `length2` are the codec's."""
     lists = len(centroids)
     codes = np.empty(centroids.shape, dtype=np.uint8)
-    made = Coarse(centroids, mean, codes, *(np.empty(lists, dtype=np.float32) for _ in range(5)))
+    low, step, norm2, dot_mean, key = (np.empty(lists, dtype=np.float32) for _ in range(5))
+    made = Coarse(centroids, mean, codes, low, step, norm2, dot_mean, key, weights, np.empty(3))
     _measure(made, metric)
+    made.squares[2] += length2
     return Coarse(*map(frozen, made))
 
 

@@ -53,7 +53,10 @@ class IvfScan:
         padded = self._transform.padded
         require(centroids.ndim == 2 and len(centroids) > 0 and centroids.shape[1] == padded, "centroids: wrong shape")
         require(mean.shape == (padded,), "mean: wrong shape")
-        self._coarse = bind_coarse(centroids, mean, self._metric)
+        coder, length2 = (NO_CODER, 0.0) if self._codec is None else (self._codec.coder, self._codec.length2)
+        errors = coder.parts.profile
+        weights = array(errors[1], np.float32) if len(errors) else np.ones(padded, np.float32)
+        self._coarse = bind_coarse(centroids, mean, self._metric, weights, length2)
 
     def bind(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vsearch.kernels.numba_base import Float, Int, jit_part
@@ -47,6 +49,7 @@ from vsearch.kernels.numba_transform import ROTATION, QueryMap, multiply
 UNIT = 16  # dims of an extra word
 REACH = np.float32(1.25)  # over the root mean square length of a segment's code
 ONE = np.float32(1)
+AWAY, SHORTEST, LONGEST = 8.0, 2.0**-40, 2.0**60  # times the mean's length, and lengths whose squares float32 holds
 MOST, MOST_SUM = np.float32(16383), np.float32(1048576)  # of a rounded query; times levels of 2047 below 2^31
 
 
@@ -57,6 +60,24 @@ def transform_query(x: np.ndarray, through: QueryMap, out: np.ndarray) -> None:
         rotate(x, through.flips, through.span, out)
     else:
         multiply(through.matrix, x, out)
+
+
+@jit_part
+def query_scale(norm2: Float, weighed2: Float, along: Float, squares: np.ndarray) -> Float:
+    """How many times as long a query is searched under ip (csrc/index/query_length.hpp), a power of two: its |q|^2,
+    the same and <q, mean> with weighed coordinates, and `squares` of numba_coarse.py, in float64.
+    """
+    norm, spread, reach = math.sqrt(norm2), math.sqrt(squares[2]), math.sqrt(max(squares[0], squares[2]))
+    if not (ZERO < norm < math.inf and reach < math.inf and weighed2 > ZERO):
+        return ONE
+    longer = AWAY * math.sqrt(squares[1] / weighed2)
+    if along > ZERO:
+        longer = min(longer, squares[1] / along)
+    length = min(max(longer * norm, spread, SHORTEST), LONGEST)
+    if reach > ZERO:
+        length = min(length, LONGEST * LONGEST / reach)
+    exponent = math.frexp(1.5 * (length / norm))[1] - 1
+    return np.float32(math.ldexp(1.0, min(max(exponent, -126), 126)))
 
 
 def new_query(coder: Coder, symbols: int) -> Query:

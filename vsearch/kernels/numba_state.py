@@ -103,7 +103,7 @@ class Work(NamedTuple):
     """Scratch of one thread."""
 
     rotated: np.ndarray
-    norms: np.ndarray  # |q'|^2 and <q, P mean>
+    norms: np.ndarray  # |q'|^2 and <longer q, P mean>
     query: Query
     pairs: np.ndarray
     sums: np.ndarray  # of the leading symbols, and of all
@@ -118,10 +118,11 @@ class Work(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The heap of one query, in its rows of the answer."""
+    """The heap of one query, in its rows of the answer; its distances are `longer` times what they will be."""
 
     distances: np.ndarray
     ids: np.ndarray
+    longer: Float
 
 
 def new_work(x: IvfArrays, probes: int) -> Work:

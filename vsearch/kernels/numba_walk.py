@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vsearch.kernels.numba_base import COSINE, L2, Bool, Float, Int, jit, jit_part
-from vsearch.kernels.numba_coarse import probe
+from vsearch.kernels.numba_base import COSINE, INNER_PRODUCT, L2, Bool, Float, Int, jit, jit_part
+from vsearch.kernels.numba_coarse import Coarse, probe
 from vsearch.kernels.numba_codec import (
     FIRST_NOISE,
     FIRST_TILT,
@@ -27,7 +27,7 @@ from vsearch.kernels.numba_codec import (
 )
 from vsearch.kernels.numba_codes import BLOCK, TILE, fastscan, lane_byte, lane_shift, pair_table
 from vsearch.kernels.numba_distance import Scorer, l2, new_scorer, score
-from vsearch.kernels.numba_query import full_dot, prepare_query, transform_query
+from vsearch.kernels.numba_query import full_dot, prepare_query, query_scale, transform_query
 from vsearch.kernels.numba_state import (
     ADD,
     FLUSH_SIZE,
@@ -71,14 +71,32 @@ def matches_are_few(matches: int, k: int, n: int, probes: int, lists: int) -> bo
 
 
 @jit_part
-def _center_query(query: np.ndarray, through: QueryMap, mean: np.ndarray, out: np.ndarray, norms: np.ndarray) -> None:
+def _scale_of(rotated: np.ndarray, coarse: Coarse) -> Float:
+    norm2, weighed2, along = 0.0, 0.0, 0.0
+    for j in range(len(rotated)):
+        x = np.float64(rotated[j])
+        weighed = x * np.float64(coarse.weights[j])
+        norm2 += x * x
+        weighed2 += x * weighed
+        along += weighed * np.float64(coarse.mean[j])
+    return query_scale(norm2, weighed2, along, coarse.squares)
+
+
+@jit_part
+def _center_query(
+    query: np.ndarray, through: QueryMap, metric: Int, coarse: Coarse, out: np.ndarray, norms: np.ndarray
+) -> Float:
+    """Fills `out` with P(longer q - mean), and returns `longer`: 1 but under ip."""
     transform_query(query, through, out)
+    longer = _scale_of(out, coarse) if metric == INNER_PRODUCT else ONE
     norm2, dot_mean = ZERO, ZERO
     for j in range(len(out)):
-        dot_mean += out[j] * mean[j]
-        out[j] -= mean[j]
+        out[j] *= longer
+        dot_mean += out[j] * coarse.mean[j]
+        out[j] -= coarse.mean[j]
         norm2 += out[j] * out[j]
     norms[0], norms[1] = norm2, dot_mean
+    return longer
 
 
 @jit_part
@@ -130,7 +148,7 @@ def _refine(
         return
     score(stored.rows, waiting, 0, n, stored.metric, scorer, distances)
     for i in range(n):
-        counts[HEAP] = push(best.distances, best.ids, counts[HEAP], distances[i], stored.ids[waiting[i]])
+        counts[HEAP] = push(best.distances, best.ids, counts[HEAP], best.longer * distances[i], stored.ids[waiting[i]])
     counts[REFINED] += n
     counts[WAITING] = 0
 
@@ -436,11 +454,11 @@ def search_queries(
     """Fills rows first .. last - 1 of the answer, and the counts of what was done."""
     counts = w.queue.counts
     for i in range(first, last):
-        best = Best(distances[i], ids[i])
         scorer = new_scorer(x.stored.rows, queries[i], w.codes, w.row)
         counts[HEAP] = 0
-        _center_query(queries[i], x.query_map, x.coarse.mean, w.rotated, w.norms)
+        longer = _center_query(queries[i], x.query_map, x.stored.metric, x.coarse, w.rotated, w.norms)
         coded = x.codes.coder.kind != NO_CODEC
+        best = Best(distances[i], ids[i], longer if coded else ONE)  # without, it is for the ranking of the lists alone
         if coded:
             prepare_query(w.rotated, x.codes.coder, w.query)
         if not options.few:
@@ -458,6 +476,7 @@ def search_queries(
             slack, block = _slack(base, x.coarse.norm2[at], w.norms), np.int64(x.lists.block[at])
             _scan_codes(x.codes, x.stored, block, size, base, slack, distance2, scorer, options, w, best)
         close(best.distances, best.ids, counts[HEAP])
+        best.distances[:] /= best.longer
 
 
 @jit
@@ -465,10 +484,11 @@ def estimate_all(
     x: IvfArrays, query: np.ndarray, epsilon: Float, w: Work, first: np.ndarray, bound: np.ndarray, full: np.ndarray
 ) -> None:
     """The estimate of the symbols, its lower bound and the full estimate of every slot."""
-    _center_query(query, x.query_map, x.coarse.mean, w.rotated, w.norms)
+    longer = _center_query(query, x.query_map, x.stored.metric, x.coarse, w.rotated, w.norms)
     prepare_query(w.rotated, x.codes.coder, w.query)
     for slot in range(x.n):
         first[slot], bound[slot], full[slot] = _estimate(x, slot, epsilon, w.rotated, w.norms, w.query, w.factors)
+        first[slot], bound[slot], full[slot] = first[slot] / longer, bound[slot] / longer, full[slot] / longer
 
 
 @jit

@@ -1,11 +1,13 @@
 // The IVF walk gives the truth where it promises it, beside a writer too, and reads nothing but its arrays.
 #include <atomic>
+#include <cmath>
 #include <thread>
 
 #include "base/gate.hpp"
 #include "check.hpp"
 #include "index/collection.hpp"
 #include "index/flat.hpp"
+#include "index/query_length.hpp"
 
 using namespace vsearch;
 using namespace vsearch::test;
@@ -59,6 +61,58 @@ TEST(ivf_with_all_lists_and_wide_bounds_is_exact) {
             }
         }
     }
+}
+
+// The order by inner product knows no length of the query: codes and bounds must not either, however long the mean is.
+TEST(ivf_answers_do_not_depend_on_the_length_of_the_query) {
+    const std::size_t n = 400, d = 40, k = 9, nq = 4;
+    Vectors vectors(n, d);
+    for (std::size_t i = 0; i < n * d; ++i) vectors.data[i] += 3;
+    Guarded<float> queries(nq * d), scaled(nq * d);
+    fill(queries, [] { return random_float(); });
+    for (const int bits : {0, 1, 4, 8}) {
+        for (const bool stored : {true, false}) {
+            if (bits == 0 && !stored) continue;
+            Lists index(vectors, Metric::kInnerProduct, bits, 3);
+            if (!stored) index.arrays.rows.data = nullptr;
+            index.scan->bind(index.arrays);
+            IvfQuery options;
+            options.k = k;
+            options.probes = 2;
+            Answers plain(nq * k), again(nq * k);
+            index.scan->search(queries.data(), nq, options, 1, plain.ids.data(), plain.distances.data());
+            for (const int exponent : {-30, -7, 1, 40}) {
+                for (std::size_t i = 0; i < nq * d; ++i) scaled[i] = std::ldexp(queries[i], exponent);
+                index.scan->search(scaled.data(), nq, options, 1, again.ids.data(), again.distances.data());
+                for (std::size_t i = 0; i < nq * k; ++i) {
+                    CHECK_AT(again.ids[i] == plain.ids[i], at("scaled", bits, i));
+                    CHECK_AT(again.distances[i] == std::ldexp(plain.distances[i], exponent), at("scaled", bits, i));
+                }
+                if (bits == 0) continue;
+                Guarded<float> first[2] = {Guarded<float>(n), Guarded<float>(n)}, bound[2] = {Guarded<float>(n), Guarded<float>(n)},
+                               full[2] = {Guarded<float>(n), Guarded<float>(n)};
+                index.scan->estimate(queries.data(), 1.9f, first[0].data(), bound[0].data(), full[0].data());
+                index.scan->estimate(scaled.data(), 1.9f, first[1].data(), bound[1].data(), full[1].data());
+                for (std::size_t i = 0; i < n; ++i)
+                    for (const auto* each : {first, bound, full}) CHECK_AT(each[1][i] == std::ldexp(each[0][i], exponent), at("estimate", bits, i));
+            }
+        }
+    }
+}
+
+TEST(queries_are_scaled_to_where_they_are_nearest_to_the_mean) {
+    CHECK(query_scale(1, 1, 1, {1, 1, 0}) == 1);
+    CHECK(query_scale(1, 1, 0, {100, 100, 0}) == 64);           // at right angles: far beyond the mean
+    CHECK(query_scale(1, 1, -10, {100, 100, 0}) == 64);
+    CHECK(query_scale(100, 100, 10, {1, 1, 0}) == 0.125f);      // along it: as long as it, and not much shorter than any centroid
+    CHECK(query_scale(100, 100, 10, {1, 1, 100}) == 1);
+    CHECK(query_scale(0, 0, 0, {1, 1, 1}) == 1);
+    CHECK(query_scale(1, 1, 0, {0, 0, 0}) > 0);
+    for (const double length2 : {1e-60, 1e-30, 1e30, 1e60})
+        for (const double mean_norm2 : {0.0, 1e-60, 1e36, 1e76}) {
+            const double longer = query_scale(length2, length2, 0, {mean_norm2, mean_norm2, 0});
+            CHECK(longer > 0 && std::isfinite(longer) && length2 * longer * longer < 1e37);
+        }
 }
 
 TEST(ivf_estimates_stay_near_the_truth) {
