@@ -196,7 +196,8 @@ def test_5_degenerate_vectors_and_queries(name: str, bits: int) -> None:
 
 @pytest.mark.parametrize(("name", "bits"), cases(ALL, 1, 4, 8))
 def test_6_inner_products_are_those_that_distances_give(name: str, bits: int) -> None:
-    """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2."""
+    """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2. Under ip
+    q is searched as a power of two times itself (csrc/index/query_length.hpp)."""
     rng = np.random.default_rng(16)
     X = (rng.standard_normal((300, 48)) + 3 * rng.standard_normal((6, 48))[np.arange(300) % 6] + 1).astype(np.float32)
     Q = X[:6] + gaussian(17, 6, 48)
@@ -208,9 +209,13 @@ def test_6_inner_products_are_those_that_distances_give(name: str, bits: int) ->
     assert np.linalg.norm(made[0]._core.centroids, axis=1).min() > 5
     stored = X[made[0]._idmap.ids_by_slot].astype(np.float64)
     for q in Q:
-        l2, ip = (np.stack(index._scan.estimate(q, EPSILON)).astype(np.float64) for index in made)
-        norms = (stored**2).sum(axis=1) + (q.astype(np.float64) ** 2).sum()
-        assert np.allclose(ip, (l2 - norms) / 2, rtol=0, atol=4e-6 * norms.max())
+        ip = np.stack(made[1]._scan.estimate(q, EPSILON)).astype(np.float64)
+        alike = []
+        for longer in 2.0 ** np.arange(-5, 6):
+            l2 = np.stack(made[0]._scan.estimate((longer * q).astype(np.float32), EPSILON)).astype(np.float64)
+            norms = (stored**2).sum(axis=1) + ((longer * q.astype(np.float64)) ** 2).sum()
+            alike.append(np.allclose(longer * ip, (l2 - norms) / 2, rtol=0, atol=4e-6 * norms.max()))
+        assert sum(alike) == 1
 
 
 @pytest.mark.parametrize(("name", "bits"), cases(ALL, 1, 2, 3, 5, 8))
