@@ -288,9 +288,10 @@ import os, sys, tempfile, numpy as np, vsearch as vs
 # What is imported late is imported now: the other user may not look into this Python's folder.
 with tempfile.TemporaryDirectory() as folder:
     with vs.Collection.open(folder) as box:
-        box.add([7], np.ones((1, 8)), metadata=[{"a": 7}])
+        box.add(list(range(1000)), np.random.default_rng(0).random((1000, 8)), metadata=[{"a": 7}] * 1000)
+        box.delete([1])
     with vs.Collection.open(folder, read_only=True) as box:
-        box.query(np.ones(8)), box.count({"a": 7})
+        box.query(np.ones(8), 3), box.count({"a": 7})
 os.setgid(65534)
 os.setuid(65534)
 box = vs.Collection.open(sys.argv[1], read_only=True)

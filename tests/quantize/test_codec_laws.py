@@ -196,8 +196,8 @@ def test_5_degenerate_vectors_and_queries(name: str, bits: int) -> None:
 
 @pytest.mark.parametrize(("name", "bits"), cases(ALL, 1, 4, 8))
 def test_6_inner_products_are_those_that_distances_give(name: str, bits: int) -> None:
-    """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2. Under ip
-    q is searched as a power of two times itself (csrc/index/query_length.hpp)."""
+    """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2. Under
+    ip q is searched as a power of two times itself (csrc/index/query_length.hpp)."""
     rng = np.random.default_rng(16)
     X = (rng.standard_normal((300, 48)) + 3 * rng.standard_normal((6, 48))[np.arange(300) % 6] + 1).astype(np.float32)
     Q = X[:6] + gaussian(17, 6, 48)

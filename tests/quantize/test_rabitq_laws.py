@@ -315,8 +315,8 @@ def test_5_what_is_not_finite_is_refused(engine: str, bad: float) -> None:
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 7])
 def test_6_inner_products_are_those_that_distances_give(engine: str, bits: int) -> None:
-    """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2. Under ip
-    q is searched as a power of two times itself (csrc/index/query_length.hpp)."""
+    """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2. Under
+    ip q is searched as a power of two times itself (csrc/index/query_length.hpp)."""
     rng = np.random.default_rng(16)
     X = (rng.standard_normal((600, 96)) + 2 * rng.standard_normal((6, 96))[np.arange(600) % 6] + 1).astype(np.float32)
     Q = X[:10] + gaussian(17, 10, 96)
