@@ -76,6 +76,7 @@ class Session:
         self._unsure = False  # whether a commit of ours may not be in memory
         self._mode = "ro"
         self._seen: tuple[int, ...] = ()  # where the mode is "immutable"
+        self._reopening = threading.Lock()  # of its own: who reads may hold `lock`, which who holds `writing` waits for
         self.recent = Recent()
         self.lock = SharedLock()
         self.writing = threading.RLock()
@@ -170,8 +171,8 @@ class Session:
 
     def _open_again(self) -> None:
         """A file that nobody could write has a writer now, and connections that were told otherwise must go."""
-        with self.writing, schema.own_errors(self.folder):
-            if self._stamp() == self._seen:  # another thread did
+        with self._reopening, schema.own_errors(self.folder):
+            if self._mode != "immutable" or self._stamp() == self._seen:  # another thread did
                 return
             while self._idle:
                 self._idle.pop().close()
