@@ -142,7 +142,7 @@ class Flat(Index):
 
     def _retract(self, n: int) -> None:
         if self._core is not None:
-            self._core.truncate(n)
+            self._core.lists.truncate(n)
         if self._store is not None:
             self._store.n = n
         self._bind()

@@ -148,7 +148,7 @@ class IVF(Planned):
             self._store.own()
 
     def _retract(self, n: int) -> None:
-        self._core.truncate(n)
+        self._core.lists.truncate(n)
         if self._store is not None:
             self._store.n = n
         self._bind()

@@ -181,10 +181,6 @@ class IvfCore:
         if not self.extra.flags.writeable:
             self.extra = np.array(self.extra)
 
-    def truncate(self, n: int) -> None:
-        """Forgets slots from n on, which an `append` that failed has put into their lists in part."""
-        self.lists.truncate(n)
-
     def remove(self, slots: np.ndarray, moved_from: np.ndarray, moved_to: np.ndarray) -> None:
         """Takes slots out, and renames those whose rows moved into the holes."""
         self.lists.remove(slots)

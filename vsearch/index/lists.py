@@ -23,6 +23,7 @@ from vsearch.kernels import core
 BLOCK = 32
 SLOT_BYTES = 4 * BLOCK
 COMPACT_AT = 0.5
+"""Share of garbage in the arena at which `tidy` compacts it."""
 
 
 def grown(array: np.ndarray, size: int) -> np.ndarray:
