@@ -109,7 +109,10 @@ void register_flat(py::module_& m) {
         .def("search", &BoundFlat::search, py::arg("queries"), py::arg("k"), py::arg("threads") = 1, py::arg("filter") = py::none())
         .def("try_search", &BoundFlat::try_search, py::arg("query"), py::arg("k"))
         .def("exclusive", [](BoundFlat& scan) { return Exclusive(scan.gate()); }, py::keep_alive<0, 1>());
-    m.def("unit_rows", &unit_rows, py::arg("vectors"), "(rows scaled to length 1, index of the first zero row or n)");
+    m.def(
+        "ready_queries", [](const py::object& queries, std::size_t dim, const std::string& metric) { return ready_queries(queries, dim, metric_from(metric)); },
+        py::arg("queries"), py::arg("dim"), py::arg("metric"), "queries in no need of conversion, of length 1 for cosine; None where they are not");
+    m.def("unit_rows", &unit_rows, py::arg("vectors"), "(rows scaled to length 1, index of the first row without a direction or n)");
     m.def("assign", &assign, py::arg("vectors"), py::arg("centroids"), py::arg("threads") = 1);
 }
 

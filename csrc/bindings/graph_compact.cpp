@@ -66,6 +66,13 @@ public:
         return search_shared(scan_, gate_, scan_.dim(), [&] { return scan_.arrays().shown(); }, kShortGraph, queries, options, threads, filter, matches);
     }
 
+    py::object search_given(const py::object& queries, std::size_t k, float effort, std::size_t most, std::size_t window, float usual, float steepness,
+                            float slack, std::size_t threads) {
+        require(k > 0 && most > 0, "k and most must be positive");
+        const CompactQuery options = query_of(k, effort, most, window, {usual, steepness, slack});
+        return bindings::search_given(scan_, gate_, [&] { return scan_.arrays().shown(); }, kShortGraph, queries, options, threads);
+    }
+
     // A search on one thread, or None where the arguments are not ready for it.
     py::object try_search(const py::object& query, const py::object& k, float effort, std::size_t most, std::size_t window, float usual, float steepness,
                           float slack) {
@@ -140,6 +147,8 @@ void register_graph_compact(py::module_& m) {
         .def("consistent", &BoundCompactGraph::consistent)
         .def("search", &BoundCompactGraph::search, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"), py::arg("usual"),
              py::arg("steepness"), py::arg("slack"), py::arg("threads"), py::arg("filter"), py::arg("matches"))
+        .def("search_given", &BoundCompactGraph::search_given, py::arg("queries"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"),
+             py::arg("usual"), py::arg("steepness"), py::arg("slack"), py::arg("threads"))
         .def("try_search", &BoundCompactGraph::try_search, py::arg("query"), py::arg("k"), py::arg("effort"), py::arg("most"), py::arg("window"),
              py::arg("usual"), py::arg("steepness"), py::arg("slack"))
         .def("counters", &BoundCompactGraph::counters)

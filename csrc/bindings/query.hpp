@@ -2,44 +2,22 @@
 // which gate and GIL are taken.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "base/gate.hpp"
 #include "bindings/arrays.hpp"
+#include "index/given_query.hpp"
 
 namespace vsearch::bindings {
 
 constexpr long kMostNeighbours = 65536;
 
-inline bool all_finite(const float* x, std::size_t n) {
-    std::uint32_t bad = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        std::uint32_t bits;
-        std::memcpy(&bits, x + i, sizeof(bits));
-        bad |= static_cast<std::uint32_t>((bits & 0x7f800000u) == 0x7f800000u);
-    }
-    return bad == 0;
-}
-
-// Scales rows to length 1, each by its own norm in double; returns the first row without a direction, or n. A product with 1 / norm costs a
-// fraction of a division, and in double its error is far below float's.
-inline std::size_t scale_rows(const float* from, std::size_t n, std::size_t d, float* to) {
-    for (std::size_t i = 0; i < n; ++i, from += d, to += d) {
-        double sum[4] = {};
-        const auto add = [&](std::size_t lane, float x) { sum[lane] += static_cast<double>(x) * x; };
-        std::size_t j = 0;
-        for (; j + 4 <= d; j += 4)
-            for (std::size_t lane = 0; lane < 4; ++lane) add(lane, from[j + lane]);
-        for (std::size_t lane = 0; j < d; ++j, ++lane) add(lane, from[j]);
-        const double norm = std::sqrt((sum[0] + sum[1]) + (sum[2] + sum[3]));
-        if (norm == 0) return i;
-        const double inverse = 1.0 / norm;
-        for (j = 0; j < d; ++j) to[j] = static_cast<float>(from[j] * inverse);
-    }
-    return n;
+// Whether an object is a float32 array, contiguous and aligned, of `ndim` dimensions, the last of `dim`.
+inline bool is_ready_array(const py::object& given, py::ssize_t ndim, std::size_t dim) {
+    if (!py::isinstance<Array<float>>(given)) return false;
+    const auto array = py::reinterpret_borrow<py::array>(given);
+    return array.ndim() == ndim && static_cast<std::size_t>(array.shape(ndim - 1)) == dim && reinterpret_cast<std::uintptr_t>(array.data()) % alignof(float) == 0;
 }
 
 // One query in no need of conversion: float32, contiguous, finite, of the right dimension, with an int k. For cosine it is scaled to
@@ -47,19 +25,18 @@ inline std::size_t scale_rows(const float* from, std::size_t n, std::size_t d, f
 class ReadyQuery {
 public:
     ReadyQuery(const py::object& query, const py::object& k, std::size_t dim, Metric metric) {
-        if (!PyLong_CheckExact(k.ptr()) || !py::isinstance<Array<float>>(query)) return;
+        if (!PyLong_CheckExact(k.ptr()) || !is_ready_array(query, 1, dim)) return;
         const long wanted = PyLong_AsLong(k.ptr());
         if (wanted < 1 || wanted > kMostNeighbours) {
             PyErr_Clear();
             return;
         }
-        const auto array = py::reinterpret_borrow<py::array>(query);
-        if (array.ndim() != 1 || static_cast<std::size_t>(array.shape(0)) != dim) return;
-        const auto* data = static_cast<const float*>(array.data());
-        if (reinterpret_cast<std::uintptr_t>(data) % alignof(float) != 0 || !all_finite(data, dim)) return;
+        const auto* data = static_cast<const float*>(py::reinterpret_borrow<py::array>(query).data());
         if (metric == Metric::kCosine) {
             if (dim > kOnStack || scale_rows(data, 1, dim, unit_) == 0) return;
             data = unit_;
+        } else if (!all_finite(data, dim)) {
+            return;
         }
         data_ = data;
         k_ = static_cast<std::size_t>(wanted);
@@ -78,6 +55,25 @@ private:
     std::size_t k_ = 0;
     float unit_[kOnStack];
 };
+
+// The same of many, in one pass over them and without BLAS, whose workers would spin beside the search: the array itself, for cosine a copy
+// of rows of length 1, or None.
+inline py::object ready_queries(const py::object& queries, std::size_t dim, Metric metric) {
+    if (!is_ready_array(queries, 2, dim)) return py::none();
+    const auto given = py::reinterpret_borrow<Array<float>>(queries);
+    const std::size_t n = rows_of(given);
+    const float* data = given.data();
+    const bool cosine = metric == Metric::kCosine;
+    Array<float> units({cosine ? n : 0, dim});
+    float* to = units.mutable_data();
+    bool ready;
+    {
+        py::gil_scoped_release unlocked;
+        ready = cosine ? scale_rows(data, n, dim, to) == n : all_finite(data, n * dim);
+    }
+    if (!ready) return py::none();
+    return cosine ? py::object(std::move(units)) : queries;
+}
 
 // Ids and distances of nq queries; one-dimensional for a single one.
 class Answer {
@@ -138,6 +134,19 @@ py::tuple search_shared(Scan& scan, Gate& gate, std::size_t dim, Size size, std:
         scan.search(queries.data(), nq, options, threads, answer.ids, answer.distances);
     });
     return answer.take();
+}
+
+// A search for many queries as the user gave them, which the workers make ready; None where one of them cannot be searched for.
+template <class Scan, class Options, class Size>
+py::object search_given(Scan& scan, Gate& gate, Size size, std::size_t short_size, const py::object& queries, Options options, std::size_t threads) {
+    if (!is_ready_array(queries, 2, scan.dim())) return py::none();
+    const auto given = py::reinterpret_borrow<Array<float>>(queries);
+    const std::size_t nq = rows_of(given);
+    options.given = true;
+    Answer answer(nq, options.k, false);
+    bool ready = false;
+    run_shared(gate, size() * nq <= short_size, [&] { ready = scan.search(given.data(), nq, options, threads, answer.ids, answer.distances); });
+    return ready ? py::object(answer.take()) : py::none();
 }
 
 }  // namespace vsearch::bindings

@@ -1,6 +1,7 @@
 #include "index/graph.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <stdexcept>
 
@@ -214,14 +215,20 @@ inline bool GraphScan::step(const GraphQuery& options, Walk& w, std::vector<Edge
     return true;
 }
 
-void GraphScan::search(const float* queries, std::size_t nq, GraphQuery options, std::size_t threads, std::int64_t* ids, float* distances) {
+bool GraphScan::search(const float* queries, std::size_t nq, GraphQuery options, std::size_t threads, std::int64_t* ids, float* distances) {
     options.shown = arrays_.shown();
     threads = std::max<std::size_t>(1, std::min(threads, nq));
     std::vector<std::unique_ptr<Walk>> walks;
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
+    std::atomic<bool> ready{true};
     parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
         Walk& w = *walks[worker];
         const float* query = queries + i * dim_;
+        if (options.given) query = w.given.ready(query, dim_, metric_);
+        if (query == nullptr) {
+            ready = false;
+            return;
+        }
         if (options.filter != nullptr && matches_are_few(options)) {
             w.visits = 0;
             scan(query, options, w);
@@ -235,6 +242,7 @@ void GraphScan::search(const float* queries, std::size_t nq, GraphQuery options,
         w.best.sort_into(ids + i * options.k, distances + i * options.k);
     });
     for (auto& walk : walks) give_back(std::move(walk));
+    return ready;
 }
 
 // A walk that wants `most` visits meets about one match in n / matches, so it has to make that many times more of them; scoring a match

@@ -24,6 +24,7 @@
 #include "base/topk.hpp"
 #include "index/candidate_pool.hpp"
 #include "index/filter.hpp"
+#include "index/given_query.hpp"
 #include "index/graph_layout.hpp"
 #include "index/pace.hpp"
 #include "index/rows.hpp"
@@ -54,6 +55,7 @@ struct GraphQuery {
     Pace pace;                              // more of both for queries that are far from their neighbours
     const std::uint8_t* filter = nullptr;   // packed bitmap by slot, or null
     std::size_t matches = 0;
+    bool given = false;                     // queries as the user gave them
     std::size_t shown = std::numeric_limits<std::size_t>::max();  // slots from here on are not returned
 
     bool may_return(std::uint32_t slot) const { return slot < shown && (filter == nullptr || filter_bit(filter, slot)); }
@@ -85,6 +87,7 @@ struct Edge {
 
 // What one walk needs, kept between queries so that a search allocates nothing.
 struct GraphWalk {
+    GivenQuery given;
     AlignedArray<float> lifted, rotated;
     std::unique_ptr<PreparedQuery> query;
     RowScorer scorer;
@@ -115,7 +118,8 @@ public:
     void bind_mean(const float* transformed_mean);
     void bind(const GraphArrays& arrays);
 
-    void search(const float* queries, std::size_t nq, GraphQuery options, std::size_t threads, std::int64_t* ids, float* distances);
+    // False where a query of those `given` cannot be searched for; what the answers hold is then without meaning.
+    bool search(const float* queries, std::size_t nq, GraphQuery options, std::size_t threads, std::int64_t* ids, float* distances);
 
     // Whether every slot that a walk follows is in range.
     bool consistent() const;

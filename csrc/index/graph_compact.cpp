@@ -1,6 +1,7 @@
 #include "index/graph_compact.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -297,15 +298,21 @@ void GraphCompactScan::walk(const CompactQuery& options, Walk& w) const {
     }
 }
 
-void GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery options, std::size_t threads, std::int64_t* ids, float* distances) {
+bool GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery options, std::size_t threads, std::int64_t* ids, float* distances) {
     options.shown = arrays_.shown();
     threads = std::max<std::size_t>(1, std::min(threads, nq));
     std::vector<std::unique_ptr<Walk>> walks;
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
     const bool few = options.filter != nullptr && matches_are_few(options);
+    std::atomic<bool> ready{true};
     parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
         Walk& w = *walks[worker];
         const float* query = queries + i * dim();
+        if (options.given) query = w.given.ready(query, dim(), metric_);
+        if (query == nullptr) {
+            ready = false;
+            return;
+        }
         prepare(query, nullptr, options, w);
         if (!few) walk(options, w);
         if (few || options.is_short(w.best.size())) scan(options, w);
@@ -317,6 +324,7 @@ void GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery
             for (std::size_t j = 0; j < options.k; ++j) found[j] = static_cast<float>(found[j] / w.longer);
     });
     for (auto& walk : walks) give_back(std::move(walk));
+    return ready;
 }
 
 // As in graph.cpp: a walk meets about one match in n / matches and has to make that many times more visits, each of some ten scores.

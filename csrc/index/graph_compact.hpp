@@ -28,6 +28,7 @@
 #include "base/shelf.hpp"
 #include "base/topk.hpp"
 #include "index/candidate_pool.hpp"
+#include "index/given_query.hpp"
 #include "index/graph.hpp"
 #include "index/rows.hpp"
 #include "quantize/transform.hpp"
@@ -99,6 +100,7 @@ struct CompactQuery : GraphQuery {
 
 // What one walk needs, kept between queries so that a search allocates nothing.
 struct CompactWalk {
+    GivenQuery given;
     AlignedArray<float> centered, transformed, estimates;  // estimates: of the entry vertices, infinite for those that were in the pool
     CompactScorer scorer;
     RowScorer refiner;
@@ -123,7 +125,8 @@ public:
     void bind_coding(CompactCoding coding, const float* mean);
     void bind(const CompactArrays& arrays) { arrays_ = arrays; }
 
-    void search(const float* queries, std::size_t nq, CompactQuery options, std::size_t threads, std::int64_t* ids, float* distances);
+    // False where a query of those `given` cannot be searched for; what the answers hold is then without meaning.
+    bool search(const float* queries, std::size_t nq, CompactQuery options, std::size_t threads, std::int64_t* ids, float* distances);
 
     // Whether every slot that a walk follows is in range.
     bool consistent() const;

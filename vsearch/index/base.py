@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -48,7 +48,8 @@ METRICS = ("l2", "ip", "cosine")
 DEFAULT_RECALL = 0.95
 MAX_VECTORS = 2**32 - 64
 MAX_ID = 2**63 - 1
-SEARCH_CHUNK_SECONDS = 0.2
+SHORT_BATCH = 64  # queries that are searched for without a pause
+PIECE_SECONDS = 0.2  # of a longer batch
 
 
 class Index(ABC):
@@ -70,6 +71,7 @@ class Index(ABC):
         self._scan: Any = None
         self._fit_queries: np.ndarray | None = None  # while it is built: what quantizers may learn from
         self._version = 0
+        self._piece = 256  # queries that a long batch begins with
         self._write_lock = threading.RLock()
         self._state_lock = threading.RLock()
 
@@ -322,19 +324,23 @@ class Index(ABC):
                 return answer
         if self._dim is None:
             raise self._not_fitted()
-        queries, single = check_queries("Q", Q, self._dim)
         k = check_k(k)
-        if self.metric == "cosine":
-            queries = unit_rows(queries, "Q")
         effort = self._effort(k, recall, effort)
         if not ordinary:
             check_flag("progress", progress)
-        threads = (1 if single else resolve_threads(None)) if threads is None else resolve_threads(threads)
+        if filter is None and type(Q) is np.ndarray and Q.ndim == 2:
+            answer = self._in_pieces(self._find_given, Q, k, effort, resolve_threads(threads), progress)
+            if answer is not None:
+                return answer
+        queries, single = check_queries("Q", Q, self._dim)
+        if self.metric == "cosine":
+            queries = unit_rows(queries, "Q")
+        threads = 1 if single and threads is None else resolve_threads(threads)
         if filter is not None:
             return self._filtered(queries, single, k, effort, filter, threads)
-        if single or len(queries) <= 64:
-            return self._find(queries[0] if single else queries, k, effort, threads)
-        return self._in_chunks(queries, k, effort, threads, progress)
+        if single:
+            return self._find(queries[0], k, effort, threads)
+        return cast(Answer, self._in_pieces(self._find, queries, k, effort, threads, progress))
 
     def _effort(self, k: int, recall: float | None, effort: float | None) -> float:
         """The effort asked for, by itself or by the recall that it reaches."""
@@ -351,20 +357,35 @@ class Index(ABC):
             raise NotFittedError("This index has no calibration for `recall=`; give `effort=`, or fit it again.")
         return self.calibration.effort(k, recall)
 
-    def _in_chunks(
-        self, queries: np.ndarray, k: int, effort: float | None, threads: int, progress: bool | None
-    ) -> Answer:
-        """Long batches in pieces of a fraction of a second, so that Ctrl-C and the progress bar work."""
+    def _in_pieces(
+        self,
+        find: Callable[[np.ndarray, int, float | None, int], Answer | None],
+        queries: np.ndarray,
+        k: int,
+        effort: float | None,
+        threads: int,
+        progress: bool | None,
+    ) -> Answer | None:
+        """Long batches in pieces of a fraction of a second, so that Ctrl-C and the progress bar work; None where `find`
+        has no answer to one of them.
+
+        Each piece wakes the threads anew, so the next batch begins with what this one found to fit.
+        """
+        if len(queries) <= SHORT_BATCH:
+            return find(queries, k, effort, threads)
         ids = np.empty((len(queries), k), dtype=np.int64)
         distances = np.empty((len(queries), k), dtype=np.float32)
         with Progress("search", progress, total=len(queries)) as bar:
-            done, size = 0, 256
+            done, size = 0, self._piece
             while done < len(queries):
                 end = min(done + size, len(queries))
-                ids[done:end], distances[done:end] = self._find(queries[done:end], k, effort, threads)
-                seconds = bar.advance(end - done)
-                done = end
-                size = max(64, min(1 << 20, int(size * min(8.0, SEARCH_CHUNK_SECONDS / max(seconds, 1e-9)))))
+                found = find(queries[done:end], k, effort, threads)
+                if found is None:
+                    return None
+                ids[done:end], distances[done:end] = found
+                fitting = int((end - done) * PIECE_SECONDS / max(bar.advance(end - done), 1e-9))
+                done, size = end, max(SHORT_BATCH, min(fitting, 8 * size))
+                self._piece = max(SHORT_BATCH, fitting // 4)  # the next one may ask for more effort
         return ids, distances
 
     def _filtered(
@@ -455,6 +476,11 @@ class Index(ABC):
         Most of what a search costs beside its work is Python, and this way round it takes a microsecond or two.
         """
         return None
+
+    def _find_given(self, Q: np.ndarray, k: int, effort: float | None, threads: int) -> Answer | None:
+        """As `_find`, for many queries as the user gave them; None where they need a check or a conversion."""
+        queries = core.ready_queries(Q, self._dim, self.metric)
+        return None if queries is None else self._find(queries, k, effort, threads)
 
     def _ladder(self) -> list[float]:
         """Efforts to calibrate at, ascending; asked only where `_calibrated`."""

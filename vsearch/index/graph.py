@@ -229,6 +229,11 @@ class Graph(Planned):
         plan = self._plan(PLAIN_EFFORT if effort is None else effort, k, share)
         return self._scan.search(Q, k, *plan, threads, bitmap, matches)
 
+    def _find_given(self, Q: np.ndarray, k: int, effort: float | None, threads: int) -> Answer | None:
+        plan = self._plan(PLAIN_EFFORT if effort is None else effort, k)
+        answer: Answer | None = self._scan.search_given(Q, k, *plan, threads)
+        return answer
+
     def _plan(self, effort: float, k: int, share: float = 1.0) -> tuple[float, ...]:
         """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits; in the
         compact layout also how many of the best by their codes the stored vectors decide among; then the pace, where a

@@ -37,7 +37,7 @@ from __future__ import annotations
 from vsearch.kernels.numba_base import Exclusive
 from vsearch.kernels.numba_codec import Codec
 from vsearch.kernels.numba_codes import block_bytes, read_blocks, write_blocks
-from vsearch.kernels.numba_distance import distances, unit_rows, widen
+from vsearch.kernels.numba_distance import distances, ready_queries, unit_rows, widen
 from vsearch.kernels.numba_encode import (
     bin_scores,
     grid_codes,
@@ -132,6 +132,7 @@ __all__ = [
     "quantize_i16",
     "read_all",
     "read_blocks",
+    "ready_queries",
     "rotate_round",
     "select_below",
     "sign_moments",

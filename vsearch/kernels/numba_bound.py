@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vsearch.kernels.numba_base import Exclusive, Gate, array, frozen, over_ranges, require
-from vsearch.kernels.numba_distance import ready_query
+from vsearch.kernels.numba_distance import ready_query, ready_rows
 
 NO_FILTER = frozen(np.empty(0, np.uint8))
 NO_LIFTS = frozen(np.empty(0, np.float32))
@@ -44,6 +44,7 @@ class BoundWalk(ABC):
     metric: int
     dim: int
     arrays: Any
+    search: Callable[..., tuple[np.ndarray, np.ndarray]]
 
     def __init__(self) -> None:
         self._gate = Gate()
@@ -111,6 +112,11 @@ class BoundWalk(ABC):
             over_ranges(len(many), threads, 1, some)
         shape = (*queries.shape[:-1], k)
         return ids.reshape(shape), distances.reshape(shape)
+
+    def search_given(self, queries: Any, k: int, *plan: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """A search for many queries as the user gave them; None where one of them cannot be searched for."""
+        ready = ready_rows(queries, self.dim, self.metric)
+        return None if ready is None else self.search(ready, k, *plan, None, 0)
 
     def _ready(self, query: Any, k: Any) -> np.ndarray | None:
         """The query as a search wants it, None where it or `k` needs a check or a conversion."""

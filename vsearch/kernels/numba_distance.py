@@ -257,7 +257,9 @@ def widen(dtype: str, values: np.ndarray, scale: float = 1.0) -> np.ndarray:
 
 @jit
 def scale_rows(vectors: np.ndarray, out: np.ndarray) -> Int:
-    """Rows scaled to length 1, each by its norm in double; returns the first row without a direction, or how many."""
+    """Rows scaled to length 1, each by its norm in double; returns the first row without a direction (zero, or not
+    finite), or how many.
+    """
     for i in range(len(vectors)):
         s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
         whole = vectors.shape[1] // 4 * 4
@@ -274,7 +276,7 @@ def scale_rows(vectors: np.ndarray, out: np.ndarray) -> Int:
             else:
                 s2 += x0 * x0
         norm = np.sqrt((s0 + s1) + (s2 + s3))
-        if norm == 0:
+        if not (norm > 0 and np.isfinite(norm)):
             return i
         inverse = 1.0 / norm
         for j in range(vectors.shape[1]):
@@ -283,7 +285,7 @@ def scale_rows(vectors: np.ndarray, out: np.ndarray) -> Int:
 
 
 def unit_rows(vectors: np.ndarray) -> tuple[np.ndarray, int]:
-    """(rows scaled to length 1, index of the first zero row or n)."""
+    """(rows scaled to length 1, index of the first row without a direction or n)."""
     vectors = array(vectors, np.float32)
     require(vectors.ndim == 2, "unit_rows: wrong shape")
     out = np.empty_like(vectors, subok=False)
@@ -303,3 +305,20 @@ def ready_query(query: Any, k: Any, dim: int, metric: int) -> np.ndarray | None:
         return query
     unit = np.empty((1, dim), dtype=np.float32)
     return unit[0] if scale_rows(frozen(query[None]), unit) else None
+
+
+def ready_rows(queries: Any, dim: int, metric: int) -> np.ndarray | None:
+    """Queries in no need of conversion, of length 1 for cosine; None where they are not."""
+    if not isinstance(queries, np.ndarray) or queries.dtype != np.float32 or queries.ndim != 2:
+        return None
+    if queries.shape[1] != dim or not (queries.flags.c_contiguous and queries.flags.aligned):
+        return None
+    if metric == COSINE:
+        units, whole = unit_rows(queries)
+        return units if whole == len(queries) else None
+    return queries if np.isfinite(queries).all() else None
+
+
+def ready_queries(queries: Any, dim: int, metric: str) -> np.ndarray | None:
+    """The same for a metric by name."""
+    return ready_rows(queries, dim, metric_code(metric))
