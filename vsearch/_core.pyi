@@ -87,8 +87,14 @@ class Rotation(Transform):
 
 class Matrix(Transform):
     def __init__(
-        self, base: npt.NDArray[np.float32], query: npt.NDArray[np.float32], inverse: npt.NDArray[np.float32]
+        self,
+        base: npt.NDArray[np.float32],
+        query: npt.NDArray[np.float32] | None = None,
+        inverse: npt.NDArray[np.float32] | None = None,
     ) -> None: ...
+
+class Padding(Transform):
+    def __init__(self, dim: int) -> None: ...
 
 class Codec:
     def encode(

@@ -1,7 +1,10 @@
 // Bindings of csrc/quantize: transforms, codecs, and reading and writing lanes of blocks.
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,11 +54,14 @@ Array<float> transform_back(const Transform& t, const Array<float>& y, std::size
     return map_rows(y, t.padded(), t.dim(), threads, [&](const float* from, float* to) { t.apply_inverse(from, to); });
 }
 
-std::unique_ptr<MatrixTransform> make_matrix(const Array<float>& base, const Array<float>& query, const Array<float>& inverse) {
-    require(base.ndim() == 2 && query.ndim() == 2 && inverse.ndim() == 2 && rows_of(base) % kDimMultiple == 0 && rows_of(base) > 0, "matrix: wrong shape");
-    require(rows_of(query) == rows_of(base) && columns_of(query) == columns_of(base) && rows_of(inverse) == columns_of(base) && columns_of(inverse) == rows_of(base),
-            "matrix: wrong shape");
-    return std::make_unique<MatrixTransform>(columns_of(base), rows_of(base), base.data(), query.data(), inverse.data());
+std::unique_ptr<MatrixTransform> make_matrix(const Array<float>& base, const std::optional<Array<float>>& query, const std::optional<Array<float>>& inverse) {
+    require(base.ndim() == 2 && rows_of(base) % kDimMultiple == 0 && rows_of(base) > 0, "matrix: wrong shape");
+    const std::size_t padded = rows_of(base), dim = columns_of(base);
+    const auto is_of = [](const Array<float>& part, std::size_t rows, std::size_t columns) {
+        return part.ndim() == 2 && rows_of(part) == rows && columns_of(part) == columns;
+    };
+    require((!query || is_of(*query, padded, dim)) && (!inverse || is_of(*inverse, dim, padded)), "matrix: wrong shape");
+    return std::make_unique<MatrixTransform>(dim, padded, base.data(), query ? query->data() : nullptr, inverse ? inverse->data() : nullptr);
 }
 
 LevelRule rule_from(const std::string& name) {
@@ -265,7 +271,8 @@ void register_quantize(py::module_& m) {
              }),
              py::arg("dim"), py::arg("signs"))
         .def_static("sign_bytes", [](std::size_t dim) { return Rotation::rounds(dim) * Rotation::padded_dim(dim) / 8; }, py::arg("dim"));
-    py::class_<MatrixTransform, Transform>(m, "Matrix").def(py::init(&make_matrix), py::arg("base"), py::arg("query"), py::arg("inverse"));
+    py::class_<MatrixTransform, Transform>(m, "Matrix").def(py::init(&make_matrix), py::arg("base"), py::arg("query") = py::none(), py::arg("inverse") = py::none());
+    py::class_<Padding, Transform>(m, "Padding").def(py::init<std::size_t>(), py::arg("dim"));
     py::class_<Codec>(m, "Codec")
         .def_property_readonly("dim", [](const Codec& c) { return c.shape().dim; })
         .def_property_readonly("symbols", [](const Codec& c) { return c.shape().symbols; })

@@ -7,9 +7,21 @@
 namespace vsearch {
 namespace {
 
+void pad(const float* x, std::size_t dim, std::size_t padded, float* out) {
+    std::memcpy(out, x, dim * sizeof(float));
+    std::memset(out + dim, 0, (padded - dim) * sizeof(float));
+}
+
 AlignedArray<float> copy_of(const float* from, std::size_t size) {
     AlignedArray<float> out(size);
     std::memcpy(out.data(), from, size * sizeof(float));
+    return out;
+}
+
+AlignedArray<float> transposed(const float* from, std::size_t rows, std::size_t columns) {
+    AlignedArray<float> out(rows * columns);
+    for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t j = 0; j < columns; ++j) out[j * rows + i] = from[i * columns + j];
     return out;
 }
 
@@ -23,21 +35,26 @@ bool is_unit(const float* matrix, std::size_t rows, std::size_t dim) {
 
 void multiply(const AlignedArray<float>& matrix, bool unit, std::size_t rows, std::size_t dim, const float* x, float* out) {
     if (!unit) return kernels().dot_f32(x, matrix.data(), dim * sizeof(float), nullptr, rows, dim, out);
-    std::memcpy(out, x, dim * sizeof(float));
-    std::memset(out + dim, 0, (rows - dim) * sizeof(float));
+    pad(x, dim, rows, out);
 }
 
 }  // namespace
 
+void Padding::apply(const float* x, float* out) const { pad(x, dim_, padded_, out); }
+
+void Padding::apply_inverse(const float* y, float* out) const { std::memcpy(out, y, dim_ * sizeof(float)); }
+
 MatrixTransform::MatrixTransform(std::size_t dim, std::size_t padded, const float* base, const float* query, const float* inverse)
-    : Transform(dim, padded), base_(copy_of(base, padded * dim)), query_(copy_of(query, padded * dim)), inverse_(copy_of(inverse, dim * padded)),
-      base_is_unit_(is_unit(base, padded, dim)), query_is_unit_(is_unit(query, padded, dim)) {}
+    : Transform(dim, padded), base_(copy_of(base, padded * dim)), query_(query == nullptr ? AlignedArray<float>() : copy_of(query, padded * dim)),
+      inverse_(inverse == nullptr ? transposed(base, padded, dim) : copy_of(inverse, dim * padded)), base_is_unit_(is_unit(base, padded, dim)),
+      query_is_unit_(query != nullptr && is_unit(query, padded, dim)) {}
 
 void MatrixTransform::apply(const float* x, float* out) const {
     multiply(base_, base_is_unit_, padded_, dim_, x, out);
 }
 
 void MatrixTransform::apply_query(const float* x, float* out) const {
+    if (query_.size() == 0) return apply(x, out);
     multiply(query_, query_is_unit_, padded_, dim_, x, out);
 }
 

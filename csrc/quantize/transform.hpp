@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "base/aligned.hpp"
+#include "quantize/block.hpp"
 
 namespace vsearch {
 
@@ -28,10 +29,20 @@ protected:
     std::size_t padded_;
 };
 
+// No map at all but the zeros behind: codecs that take coordinates as they are.
+class Padding : public Transform {
+public:
+    explicit Padding(std::size_t dim) : Transform(dim, round_up(dim, kDimMultiple)) {}
+
+    void apply(const float* x, float* out) const override;
+    void apply_inverse(const float* y, float* out) const override;
+};
+
 // A dense matrix: PCA with rotations inside its segments, OPQ, sphering, or any product of them.
 class MatrixTransform : public Transform {
 public:
-    // base, query: padded x dim, row-major; inverse: dim x padded.
+    // base, query: padded x dim, row-major; inverse: dim x padded. Without a query queries go through the base, without an inverse the base is
+    // orthogonal.
     MatrixTransform(std::size_t dim, std::size_t padded, const float* base, const float* query, const float* inverse);
 
     void apply(const float* x, float* out) const override;
@@ -39,8 +50,8 @@ public:
     void apply_inverse(const float* y, float* out) const override;
 
 private:
-    AlignedArray<float> base_, query_, inverse_;
-    bool base_is_unit_, query_is_unit_;  // then a copy does what the product would
+    AlignedArray<float> base_, query_, inverse_;  // query_: empty where it is the base
+    bool base_is_unit_, query_is_unit_;           // then a copy does what the product would
 };
 
 }  // namespace vsearch

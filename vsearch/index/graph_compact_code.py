@@ -13,6 +13,7 @@ import numpy as np
 
 from vsearch.errors import ParameterError
 from vsearch.quantize.base import Quantizer
+from vsearch.quantize.frames import filled
 
 NIBBLES, BYTES = 16, 256
 GROUP = 64
@@ -60,10 +61,7 @@ class CompactCode:
         self._transformed_mean = quantizer.transform.apply(mean[None])[0]
         scales, levels = quantizer.arrays["scales"], quantizer.arrays["levels"].astype(np.float64)
         parts: list[tuple[bool, np.ndarray, float, float, np.ndarray]] = []
-        base = quantizer.arrays.get("base")
-        real = np.ones(quantizer.transform.padded, dtype=bool)
-        if base is not None:
-            real = np.abs(base).max(axis=1) > 0
+        real = filled(quantizer.arrays, len(mean), quantizer.transform.padded)
         first = 0
         for (begin, length, bits, _), (_, weight, _) in zip(segments.tolist(), scales.tolist(), strict=True):
             values = weight * levels[first : first + 2**bits]
@@ -130,7 +128,9 @@ class CompactCode:
         return np.concatenate([stored[:, : self.wide], nibbles], axis=1)
 
     def decode(self, codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """Vectors that codes stand for, float32 (n, d), from what `encode` returned."""
+        """Vectors that codes stand for, float32 (n, d), from what `encode` returned; under l2 and cosine scaled to
+        least squares, as in `Quantizer.reconstruct`. Under ip codes do not know their vectors' lengths.
+        """
         wide = codes[:, : self.wide].view(np.int8).astype(np.float32)
         pairs = codes[:, self.wide :].reshape(len(codes), -1, 1, GROUP // 2)
         narrow = np.concatenate([pairs & np.uint8(15), pairs >> np.uint8(4)], axis=2).reshape(len(codes), -1)
@@ -139,6 +139,11 @@ class CompactCode:
         transformed = np.tile(scale * factors[:, 2:], (1, len(self._transformed_mean)))
         real = self.step != 0
         transformed[:, self.source[real]] += scale * factors[:, 1:2] * values[:, real]
+        if self.metric != "ip" and not self.quantizer._scale_is_plain:
+            norm2 = np.einsum("ij,ij->i", transformed, transformed)
+            known = factors[:, 0] * np.float32(1 if self.metric == "l2" else 2)
+            best = np.divide(known, norm2, out=np.ones_like(norm2), where=norm2 > 0)
+            transformed *= np.clip(best, 0, 1)[:, None]
         transformed += self._transformed_mean
         found = self.quantizer.transform.apply_inverse(np.ascontiguousarray(transformed, dtype=np.float32))
         return np.asarray(found, dtype=np.float32)

@@ -86,7 +86,7 @@ from vsearch.kernels.numba_table import (
     table_sums,
 )
 from vsearch.kernels.numba_table_codec import TableCodec
-from vsearch.kernels.numba_transform import Matrix, Transform
+from vsearch.kernels.numba_transform import Matrix, Padding, Transform
 
 __all__ = [
     "Codec",
@@ -99,6 +99,7 @@ __all__ = [
     "IvfScan",
     "LevelsCodec",
     "Matrix",
+    "Padding",
     "RabitqCodec",
     "Rotation",
     "TableCodec",

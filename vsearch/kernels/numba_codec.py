@@ -21,9 +21,10 @@ LANES = 16  # partial sums of a float sum whose order every unit keeps
 ROWS_PER_TASK = 256
 ROWS_AT_ONCE = 1024  # whose residuals and directions are held
 
-ZERO, HALF = np.float32(0), np.float32(0.5)
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 PEAK = np.float32(32767)  # what the largest magnitude becomes
-MOST_SUM, MOST_ENTRY, TWELVE = np.float32(65535), np.float32(63), np.float32(12)
+MOST_SYMBOLS = 65535  # of which sums of entries fit in 16 bits
+MOST_SUM, MOST_ENTRY, TWELVE = np.float32(MOST_SYMBOLS), np.float32(63), np.float32(12)
 
 
 class Parts(NamedTuple):
@@ -121,8 +122,9 @@ def quantize_u8(x: np.ndarray, factor: Float, top: Float, out: np.ndarray) -> No
 def round_tables(widest: Float, out: Query) -> None:
     """Rounds out.table to 6 bits, so that sums over all symbols fit in 16; SCALE and FIRST_NOISE of that."""
     symbols = np.float32(max(len(out.table) // 16, 1))
-    levels = min(MOST_ENTRY, np.floor(MOST_SUM / symbols))
+    levels = max(ONE, min(MOST_ENTRY, np.floor(MOST_SUM / symbols)))
     quantize_u8(out.table, levels / widest if widest > ZERO else ZERO, levels, out.lut)
+    out.lut[LANES * MOST_SYMBOLS :] = 0  # of 65536 dims, the last
     out.scalars[SCALE] = widest / levels if widest > ZERO else ZERO
     out.scalars[FIRST_NOISE] = out.scalars[SCALE] * np.sqrt(np.float32(len(out.table) // 16) / TWELVE)
 

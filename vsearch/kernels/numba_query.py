@@ -44,7 +44,7 @@ from vsearch.kernels.numba_codes import CHUNK
 from vsearch.kernels.numba_rabitq import full_dot_rabitq, prepare_rabitq, subset_sums
 from vsearch.kernels.numba_rotation import rotate
 from vsearch.kernels.numba_table_codec import full_dot_tables, new_entries, prepare_tables
-from vsearch.kernels.numba_transform import ROTATION, QueryMap, multiply
+from vsearch.kernels.numba_transform import MATRIX, ROTATION, QueryMap, multiply
 
 UNIT = 16  # dims of an extra word
 REACH = np.float32(1.25)  # over the root mean square length of a segment's code
@@ -58,8 +58,11 @@ def transform_query(x: np.ndarray, through: QueryMap, out: np.ndarray) -> None:
     """One query, x (dim,) to out (padded,)."""
     if through.kind == ROTATION:
         rotate(x, through.flips, through.span, out)
-    else:
+    elif through.kind == MATRIX:
         multiply(through.matrix, x, out)
+    else:
+        out[: len(x)] = x
+        out[len(x) :] = 0
 
 
 @jit_part

@@ -1,4 +1,4 @@
-"""Linear maps before a codec (csrc/quantize/transform.hpp): what they share, and the dense one."""
+"""Linear maps before a codec (csrc/quantize/transform.hpp): what they share, the dense one, and no map at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vsearch.kernels.numba_distance import dot
 
 DIM_MULTIPLE = 16
 ROWS_PER_TASK = 256
-ROTATION, MATRIX = range(2)
+ROTATION, MATRIX, PADDING = range(3)
 
 
 class QueryMap(NamedTuple):
@@ -85,10 +85,14 @@ class Transform(ABC):
 
 
 class Matrix(Transform):
-    """A dense matrix: `base` and `query` (padded, dim), `inverse` (dim, padded)."""
+    """A dense matrix: `base` and `query` (padded, dim), `inverse` (dim, padded). Without `query` queries go through the
+    base, without `inverse` the base is orthogonal.
+    """
 
-    def __init__(self, base: np.ndarray, query: np.ndarray, inverse: np.ndarray) -> None:
-        base, query, inverse = array(base, np.float32), array(query, np.float32), array(inverse, np.float32)
+    def __init__(self, base: np.ndarray, query: np.ndarray | None = None, inverse: np.ndarray | None = None) -> None:
+        base = array(base, np.float32)
+        query = base if query is None else array(query, np.float32)
+        inverse = np.ascontiguousarray(base.T) if inverse is None else array(inverse, np.float32)
         require(base.ndim == 2 and len(base) > 0 and len(base) % DIM_MULTIPLE == 0, "matrix: wrong shape")
         require(query.shape == base.shape and inverse.shape == base.shape[::-1], "matrix: wrong shape")
         self.padded, self.dim = base.shape
@@ -103,3 +107,17 @@ class Matrix(Transform):
 
     def _back(self, y: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
         _multiply_rows(self._inverse, y, out, first, last)
+
+
+class Padding(Transform):
+    """No map but the zeros behind."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim, self.padded = dim, -(-dim // DIM_MULTIPLE) * DIM_MULTIPLE
+        self.query_map = QueryMap(PADDING, NO_TABLE, 0, NO_TABLE)
+
+    def _forward(self, x: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+        out[first:last, : self.dim], out[first:last, self.dim :] = x[first:last], 0
+
+    def _back(self, y: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+        out[first:last] = y[first:last, : self.dim]

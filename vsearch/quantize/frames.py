@@ -1,7 +1,8 @@
 """The orthogonal frames that codecs work in: none, a fast Hadamard rotation, a dense random one, or the principal axes.
 
 A frame is an object of the core and the arrays that it is made of: ``rotation`` (the sign masks of a Hadamard
-rotation), or the matrices ``base``, ``query`` and ``inverse``.
+rotation), the matrix ``base``, with ``query`` and ``inverse`` where it is not orthogonal, or ``padding`` (how many
+coordinates there are with the zeros behind) where there is none.
 """
 
 from __future__ import annotations
@@ -45,16 +46,19 @@ def matrices(
     base: np.ndarray, query: np.ndarray | None = None, inverse: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Arrays of a frame of matrices: base and query (rows, dim), inverse (dim, rows), with rows padded by zeros to a
-    multiple of 16. Without `query` and `inverse` the base is orthogonal.
+    multiple of 16. Without `query` and `inverse` the base is orthogonal, and all there is to keep.
     """
-    missing = padded(len(base)) - len(base)
-    query = base if query is None else query
-    inverse = base.T if inverse is None else inverse
-    return {
-        "base": np.pad(base, ((0, missing), (0, 0))).astype(np.float32),
-        "query": np.pad(query, ((0, missing), (0, 0))).astype(np.float32),
-        "inverse": np.ascontiguousarray(np.pad(inverse, ((0, 0), (0, missing))), dtype=np.float32),
-    }
+    below = ((0, padded(len(base)) - len(base)), (0, 0))
+    arrays = {"base": np.pad(base, below).astype(np.float32)}
+    if query is not None and inverse is not None:
+        arrays["query"] = np.pad(query, below).astype(np.float32)
+        arrays["inverse"] = np.ascontiguousarray(np.pad(inverse, below[::-1]), dtype=np.float32)
+    return arrays
+
+
+def no_frame(dim: int) -> dict[str, np.ndarray]:
+    """Arrays of the frame that leaves coordinates as they are."""
+    return {"padding": np.array([padded(dim)], dtype=np.int64)}
 
 
 def learn_frame(kind: str, residuals: np.ndarray, dim: int, seed: int) -> dict[str, np.ndarray]:
@@ -65,15 +69,36 @@ def learn_frame(kind: str, residuals: np.ndarray, dim: int, seed: int) -> dict[s
         return matrices(random_orthogonal(dim, rotation_stream(seed)))
     if kind == "pca":
         return matrices(principal_axes(residuals, dim)[1])
-    return matrices(np.eye(dim))
+    return no_frame(dim)
 
 
 def frame_of(dim: int, arrays: Mapping[str, np.ndarray]) -> Any:
     """The frame of its arrays; ValueError where they are none."""
     if "rotation" in arrays:
         return core.Rotation(dim, take(arrays, "rotation", np.uint8, (core.Rotation.sign_bytes(dim),)))
+    if "padding" in arrays:
+        if take(arrays, "padding", np.int64, (1,))[0] != padded(dim):
+            raise ValueError("the padding is of another dimension")
+        return core.Padding(dim)
     base = take(arrays, "base", np.float32, (None, dim))
     if len(base) == 0 or len(base) % 16:
         raise ValueError("the matrix has rows that are no multiple of 16")
+    if "query" not in arrays and "inverse" not in arrays:
+        return core.Matrix(base)
     query = take(arrays, "query", np.float32, base.shape)
     return core.Matrix(base, query, take(arrays, "inverse", np.float32, (dim, len(base))))
+
+
+def mapped(arrays: Mapping[str, np.ndarray], X: np.ndarray, *, as_queries: bool = False) -> np.ndarray:
+    """Rows of X (n, dim) in a frame of matrices or none, (n, padded)."""
+    if "padding" in arrays:
+        return np.pad(X, ((0, 0), (0, int(arrays["padding"][0]) - X.shape[1])))
+    matrix = arrays["query"] if as_queries and "query" in arrays else arrays["base"]
+    return np.asarray(X @ matrix.T)
+
+
+def filled(arrays: Mapping[str, np.ndarray], dim: int, wide: int) -> np.ndarray:
+    """Which of the `wide` coordinates of a frame are more than padding, bool (wide,)."""
+    if "base" in arrays:
+        return np.asarray(np.abs(arrays["base"]).max(axis=1) > 0)
+    return np.arange(wide) < (dim if "padding" in arrays else wide)

@@ -19,14 +19,17 @@ from vsearch.quantize.table_training import lloyd, means, random_centroids
 ROUNDS = 10
 
 
-def balanced_frame(residuals: np.ndarray, layout: Layout, weighting: float) -> tuple[np.ndarray, np.ndarray]:
+def balanced_frame(residuals: np.ndarray, layout: Layout, weighting: float) -> tuple[np.ndarray, np.ndarray | None]:
     """(base, query), float32 (d, d) with axes as rows: principal axes, dealt out to the sub-spaces so that each has as
-    much to tell, and stretched by variance^(weighting / 2) for vectors and shrunk for queries.
+    much to tell, and stretched by variance^(weighting / 2) for vectors and shrunk for queries. Without weighting they
+    are the same, and `query` is None.
 
     Inner products stay what they are. But codes minimise the error in stretched coordinates, and so the error of inner
     products with queries whose variances are as those of vectors to the power of `weighting`.
     """
     variances, axes = principal_axes(residuals, residuals.shape[1])
+    if weighting == 0:
+        return axes[balanced_order(variances, layout)].astype(np.float32), None
     stretch = np.maximum(variances, 1e-9 * max(float(variances[0]), 1e-30)) ** (weighting / 2)
     stretch /= np.exp(np.log(stretch).mean())
     order = balanced_order(variances * stretch**2, layout)
@@ -88,7 +91,7 @@ class OPQ(PQ):
         base, query = balanced_frame(residuals, layout, self.weighting if metric != "l2" else 0.0)
         early = np.ascontiguousarray(sample_of(residuals, EARLY_ROWS) @ base.T)
         rotation, codebooks = self._alternate(early, layout, rng, threads)
-        base, query = rotation.T @ base, rotation.T @ query
+        base, query = rotation.T @ base, None if query is None else rotation.T @ query
         Y = np.ascontiguousarray(residuals @ base.T)
         return Learnt(layout, self._codebooks(Y, layout, rng, threads, codebooks), base, query)
 

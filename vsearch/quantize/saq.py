@@ -157,9 +157,9 @@ class SAQ(Quantizer):
         lengths = np.array([min(self.block, wide - begin) for begin in range(0, wide, self.block)])
         for merged in (False, True):
             turn = _turn(lengths, dim, rotation_stream(self.seed))
-            maps = (turn @ _tall(basis, wide), turn @ _tall(query_basis, wide), inverse @ turn.T[:dim])
-            Z = (residuals @ maps[0].T.astype(np.float32)).astype(np.float32)
-            asked = None if queries is None else (queries @ maps[1].T).astype(np.float32)
+            base, query_base = (turn @ _tall(part, wide) for part in (basis, query_basis))
+            Z = (residuals @ base.T.astype(np.float32)).astype(np.float32)
+            asked = None if queries is None else (queries @ query_base.T).astype(np.float32)
             segments, widths, told = self._segments(Z, asked, lengths, dim)
             full = int((np.cumprod(widths == MAX_BITS)).sum())
             if merged or full < 2:
@@ -169,7 +169,8 @@ class SAQ(Quantizer):
             lengths = np.concatenate([[lengths[:full].sum()], lengths[full:]])
         plan = {"plan.lengths": lengths, "plan.widths": widths, "plan.told": np.array(told)}
         profile = self._profile(segments, Z)
-        return matrices(*maps) | describe(segments) | plan | {"profile": profile}
+        frame = matrices(base) if inverse is None else matrices(base, query_base, inverse @ turn.T[:dim])
+        return frame | describe(segments) | plan | {"profile": profile}
 
     def _profile(self, segments: list[Segment], Z: np.ndarray) -> np.ndarray:
         """Mean squared error of each coordinate over its mean, of the symbols and of the whole code, float32 (2,
@@ -185,11 +186,13 @@ class SAQ(Quantizer):
 
     def _basis(
         self, residuals: np.ndarray, dim: int, queries: np.ndarray | None, metric: str
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(base, query, inverse) maps to coordinates in descending order of importance, each float64 (dim, dim)."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(base, query, inverse) maps to coordinates in descending order of importance, each float64 (dim, dim); no
+        inverse where the base is orthogonal, and the query's too.
+        """
         if self.basis != "sphering" or queries is None or metric == "l2":
             axes = principal_axes(residuals, dim)[1]
-            return axes, axes, axes.T
+            return axes, axes, None
         moment = second_moment(queries)
         values, vectors = np.linalg.eigh(moment + RIDGE * np.trace(moment) / dim * np.eye(dim))
         root = (vectors * np.sqrt(values)) @ vectors.T

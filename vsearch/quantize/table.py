@@ -18,7 +18,7 @@ from vsearch._validate import MAX_DIM, check_choice, check_int
 from vsearch.errors import ParameterError
 from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer, sample_of, take
-from vsearch.quantize.frames import frame_of, matrices
+from vsearch.quantize.frames import frame_of, mapped, matrices, no_frame
 from vsearch.quantize.subspaces import Layout, layout_of
 
 MODEL_ROWS = 16384
@@ -30,7 +30,7 @@ that is the vector itself would need; of wordnet-minilm and sift 0.3 to 0.4 rank
 
 class Learnt(NamedTuple):
     """Codebooks (books, count, width) of a layout, in the frame of the matrices `base` (d, d) of vectors, whose rows
-    are the axes, and `query` of queries; both None where vectors stay as they are.
+    are the axes, and `query` of queries, None where it is the base; both None where vectors stay as they are.
     """
 
     layout: Layout
@@ -107,16 +107,17 @@ class TableQuantizer(Quantizer):
     ) -> dict[str, np.ndarray]:
         residuals = np.ascontiguousarray(residuals, dtype=np.float32)
         learnt = self._train(residuals, metric, np.random.default_rng(self.seed), threads)
-        base = np.eye(dim, dtype=np.float32) if learnt.base is None else learnt.base
-        query = base if learnt.query is None else learnt.query
-        arrays = matrices(base, query, np.ascontiguousarray(query.T))
+        arrays = no_frame(dim)
+        if learnt.base is not None:
+            inverse = None if learnt.query is None else learnt.query.T
+            arrays = matrices(learnt.base, learnt.query, inverse)
         arrays |= {
             "starts": learnt.layout.starts,
             "first": learnt.layout.first,
             "centroids": learnt.codebooks,
             "model": np.array([-2, 1, 0, 0, 0, 0, 0, 0], dtype=np.float32),
         }
-        codec = self._codec(len(arrays["base"]), metric, arrays)
+        codec = self._codec(frame_of(dim, arrays).padded, metric, arrays)
         arrays["model"] = self._model(sample_of(residuals, MODEL_ROWS), metric, arrays, codec, threads)
         return arrays
 
@@ -135,7 +136,7 @@ class TableQuantizer(Quantizer):
         self, residuals: np.ndarray, metric: str, arrays: Mapping[str, np.ndarray], codec: Any, threads: int
     ) -> np.ndarray:
         """The eight numbers of csrc/quantize/table_codec.hpp's TableModel."""
-        o, asked = residuals @ arrays["base"].T, residuals @ arrays["query"].T
+        o, asked = mapped(arrays, residuals), mapped(arrays, residuals, as_queries=True)
         origin = np.zeros((1, o.shape[1]), dtype=np.float32)
         coded = codec.encode(o, np.zeros(len(o), np.uint32), origin, origin[0], metric, threads)
         y = codec.decode(coded["symbols"], coded["extra"])
@@ -152,7 +153,7 @@ class TableQuantizer(Quantizer):
             tilt = scale * SHORTFALL / 2
             missing = tilt * (oo - yy - (oo - yy).mean())
             mean = np.zeros(residuals.shape[1]) if self.center is None else self.center
-            own = -(o @ (arrays["base"] @ mean)) - missing
+            own = -(o @ mapped(arrays, mean[None])[0]) - missing
         at, near = _neighbours(o, asked, oo if metric == "l2" else np.zeros(len(o)))
         truth = (np.einsum("ij,ij->i", o[near], asked[at], dtype=np.float64) - missing[near]) / scale
         noises = [
