@@ -221,6 +221,7 @@ bool GraphScan::search(const float* queries, std::size_t nq, GraphQuery options,
     std::vector<std::unique_ptr<Walk>> walks;
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
     std::atomic<bool> ready{true};
+    const bool few = matches_are_few(options);
     parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
         Walk& w = *walks[worker];
         const float* query = queries + i * dim_;
@@ -229,7 +230,7 @@ bool GraphScan::search(const float* queries, std::size_t nq, GraphQuery options,
             ready = false;
             return;
         }
-        if (options.filter != nullptr && matches_are_few(options)) {
+        if (few) {
             w.visits = 0;
             scan(query, options, w);
         } else {
@@ -246,8 +247,9 @@ bool GraphScan::search(const float* queries, std::size_t nq, GraphQuery options,
 }
 
 // A walk that wants `most` visits meets about one match in n / matches, so it has to make that many times more of them; scoring a match
-// directly costs about a third of a visit.
+// directly costs about a third of a visit. Without a filter most walks end long before; but who would visit all had better scan.
 bool GraphScan::matches_are_few(const GraphQuery& options) const {
+    if (options.filter == nullptr) return options.most >= arrays_.n;
     const double n = static_cast<double>(arrays_.n), matches = static_cast<double>(options.matches);
     return matches <= static_cast<double>(options.k) || matches * matches <= 3 * static_cast<double>(options.most) * n;
 }

@@ -303,7 +303,7 @@ bool GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery
     threads = std::max<std::size_t>(1, std::min(threads, nq));
     std::vector<std::unique_ptr<Walk>> walks;
     for (std::size_t t = 0; t < threads; ++t) walks.push_back(borrow());
-    const bool few = options.filter != nullptr && matches_are_few(options);
+    const bool few = matches_are_few(options);
     std::atomic<bool> ready{true};
     parallel_for(nq, threads, [&](std::size_t i, std::size_t worker) {
         Walk& w = *walks[worker];
@@ -329,6 +329,7 @@ bool GraphCompactScan::search(const float* queries, std::size_t nq, CompactQuery
 
 // As in graph.cpp: a walk meets about one match in n / matches and has to make that many times more visits, each of some ten scores.
 bool GraphCompactScan::matches_are_few(const CompactQuery& options) const {
+    if (options.filter == nullptr) return options.most >= arrays_.n;
     const double n = static_cast<double>(arrays_.n), matches = static_cast<double>(options.matches);
     return matches <= static_cast<double>(options.k) || matches * matches <= 10 * static_cast<double>(options.most) * n;
 }

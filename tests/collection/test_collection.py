@@ -194,7 +194,7 @@ def bad_calls() -> list[tuple[str, Any, type[Exception], str]]:
         ("metadata count", lambda box: box.add([8], one, None, [{}, {}]), vs.DimensionError, "one dict per id"),
         ("metadata type", lambda box: box.add([8], one, None, [{"a": b"x"}]), vs.DTypeError, "row 0 is"),
         ("metadata NaN", lambda box: box.add([8], one, None, [{"a": float("nan")}]), vs.DTypeError, "row 0 is"),
-        ("metadata key", lambda box: box.add([8], one, None, [{1: 2}]), vs.DTypeError, "keys must be str"),
+        ("metadata key", lambda box: box.add([8], one, None, [{1: 2}]), vs.ParameterError, "str as keys"),
         ("metadata NUL", lambda box: box.add([8], one, None, [{"a": "x\0"}]), vs.DTypeError, "nul character"),
         ("metadata text", lambda box: box.add([8], one, None, [{"a": "\udfff"}]), vs.ParameterError, "surrogate"),
         ("query dim", lambda box: box.query(np.ones(3)), vs.DimensionError, "`queries` must have d=4"),

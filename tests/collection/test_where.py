@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from where_oracle import holds, holds_text
 
-from vsearch.collection import rows, schema
+from vsearch.collection import rows, schema, where_sql
 from vsearch.collection.batch import check_batch
-from vsearch.collection.where import MAX_DEPTH, MAX_TERMS, Not, parse
+from vsearch.collection.where import MAX_DEPTH, MAX_TERMS, Every, Not, Some, parse
 from vsearch.collection.where_sql import condition
 from vsearch.errors import DTypeError, ParameterError
 
@@ -107,6 +107,22 @@ def test_filters_let_through_what_they_mean(records: list[dict[str, Any]], where
     connection.close()
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(metadata, min_size=1, max_size=6), st.lists(expressions, min_size=1, max_size=4))
+def test_filters_mean_the_same_however_they_are_put_together(
+    records: list[dict[str, Any]], wheres: list[dict[str, Any]]
+) -> None:
+    connection = database(records)
+    joined = {"$or": [{"$and": wheres}, {"$not": {"$or": wheres}}, *wheres]}
+    wanted = [row for row, found in enumerate(records) if holds(joined, found)]
+    for wide, stack in ((2, 60), (2, 0), (3, 0), (16, 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(where_sql, "WIDE", wide)
+            patch.setattr(where_sql, "STACK", stack)
+            assert passing(connection, joined) == wanted, (joined, wide, stack)
+    connection.close()
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(sentences, min_size=1, max_size=10), st.lists(text_expressions, min_size=1, max_size=6))
 def test_text_filters_let_through_what_they_mean(documents: list[str | None], wheres: list[dict[str, Any]]) -> None:
@@ -135,6 +151,18 @@ def test_many_terms_are_not_too_deep_for_sqlite() -> None:
     assert passing(connection, {"$and": [{"a": {"$ne": i + 10}} for i in range(MAX_TERMS)]}) == [0]
     assert passing(connection, {"$or": [{"a": i + 4} for i in range(MAX_TERMS)]}) == [0]
     assert passing(connection, {"a": {"$in": list(range(100_000))}}) == [0]
+    connection.close()
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    every, none = {"$and": [{}] * 1200}, {"$or": [{"a": {"$in": []}}] * 400}
+    assert parse(every) == parse({"$or": [{"a": 1}, {}]}) == parse({"$not": none}) == Every(())
+    assert parse(none) == parse({"$not": {}}) == parse({"a": 1, "$and": [none]}) == Some(())
+    assert parse({"$and": [{}, {"$or": [{"a": 1}, none]}, every]}) == parse({"a": 1})
+    assert parse({"$not": {"$not": {"a": 1}}}) == parse({"a": 1})
+    connection = database([{"a": 5}, {}])
+    assert passing(connection, every) == [0, 1]
+    assert passing(connection, none) == []
     connection.close()
 
 
@@ -187,7 +215,7 @@ def test_equal_numbers_of_other_kinds_are_not_one_filter() -> None:
         ({1: 1}, DTypeError, "must name fields by str"),
         ({"$and": {}}, DTypeError, "$and must be given a list"),
         ({"$or": []}, DTypeError, "$or must be given a list"),
-        ({"$and": [{"a": 1}] * (MAX_TERMS + 1)}, ParameterError, "at most 500 terms"),
+        ({"$and": [{"a": 1}] * (MAX_TERMS + 1)}, ParameterError, f"at most {MAX_TERMS} terms; got more"),
     ],
 )
 def test_wrong_filters_are_refused(where: Any, error: type[Exception], words: str) -> None:
@@ -216,5 +244,5 @@ def test_too_deep_is_refused() -> None:
     deep: dict[str, Any] = {"a": 5}
     for _ in range(MAX_DEPTH + 1):
         deep = {"$not": deep}
-    with pytest.raises(ParameterError, match="nested at most"):
+    with pytest.raises(ParameterError, match=r"nested at most 20 deep; got \{'a': 5\}"):
         parse(deep)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -12,6 +10,8 @@ import numpy as np
 
 from vsearch._typing import Vectors
 from vsearch._validate import _show, check_vectors
+from vsearch.collection.metadata import check_metadata
+from vsearch.collection.storable import check_storable
 from vsearch.errors import DimensionError, DTypeError, DuplicateIdError, ParameterError
 from vsearch.index.base import unit_rows
 
@@ -39,7 +39,7 @@ def check_batch(
     """All columns as they are written; vectors are made by ``embedding`` where only texts are given."""
     ids = check_ids(ids)
     documents = check_documents(documents, len(ids))
-    texts = check_metadata(metadata, len(ids))
+    texts = None if metadata is None else check_metadata(list(_sequence("metadata", metadata)), len(ids))
     if vectors is None and documents is not None and embedding is not None:
         if None in documents:
             raise ParameterError("`documents` must have a text for every id where vectors are to be made from them.")
@@ -65,11 +65,14 @@ def check_ids(ids: Any, name: str = "ids") -> list[Id]:
     kinds = set(map(type, listed))
     if not kinds <= {int, str}:
         listed = [_plain_id(name, id) for id in listed]
-    if kinds != {str} and not all(-(2**63) <= id < 2**63 for id in listed if type(id) is int):
-        raise ParameterError(f"`{name}` must fit 64 bits where they are ints.")
-    _encodable(name, (id for id in listed if type(id) is str))
-    if any("\0" in id for id in listed if type(id) is str):
-        raise ParameterError(f"`{name}` must not hold NUL characters.")
+    if kinds != {str}:
+        wide = next((id for id in listed if type(id) is int and not -(2**63) <= id < 2**63), None)
+        if wide is not None:
+            raise ParameterError(f"`{name}` must fit 64 bits where they are ints; got {_show(wide)}.")
+    check_storable(name, listed)
+    cut = next((id for id in listed if type(id) is str and "\0" in id), None)
+    if cut is not None:
+        raise ParameterError(f"`{name}` must not hold NUL characters; got {_show(cut)}.")
     if len(set(listed)) < len(listed):
         twice = Counter(listed).most_common(1)[0][0]
         raise DuplicateIdError(f"`{name}` must be unique; {twice!r} is given twice.")
@@ -88,35 +91,8 @@ def check_documents(documents: Any, n: int, name: str = "documents") -> list[str
             if text is not None and not isinstance(text, str):
                 raise DTypeError(f"`{name}` must be a str or None each; row {row} is {_show(text)}.")
         listed = [None if text is None else str(text) for text in listed]
-    _encodable(name, (text for text in listed if text is not None))
+    check_storable(name, listed)
     return listed
-
-
-def check_metadata(metadata: Any, n: int) -> list[str | None] | None:
-    """Dicts as JSON text."""
-    if metadata is None:
-        return None
-    listed = list(_sequence("metadata", metadata))
-    if len(listed) != n:
-        raise DimensionError(f"`metadata` must have one dict per id, {n}; got {len(listed)}.")
-    texts: list[str | None] = []
-    try:
-        for value in listed:
-            if value and type(value) is not dict:
-                value = dict(value)
-            if value and set(map(type, value)) != _STR:
-                raise TypeError("keys must be str")
-            text = _to_json(value) if value else None
-            if text and "\\u0000" in text and _NUL.search(text):
-                raise ValueError("SQLite's JSON ends a text at a NUL character")
-            texts.append(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DTypeError(
-            f"`metadata` must be a dict of str, numbers, booleans, None, lists and dicts each; row "
-            f"{len(texts)} is {_show(listed[len(texts)])} ({str(error).lower()})."
-        ) from None
-    _encodable("metadata", (text for text in texts if text is not None))
-    return texts
 
 
 def check_rows(vectors: Any, n: int, dim: int | None, metric: str, name: str = "vectors") -> np.ndarray:
@@ -127,26 +103,6 @@ def check_rows(vectors: Any, n: int, dim: int | None, metric: str, name: str = "
     if metric == "cosine":
         unit_rows(checked, name)
     return checked
-
-
-def from_json(text: str | None) -> dict[str, Any]:
-    """Stored metadata, JSON without spaces around it, as a dict."""
-    return _parse(text)[0] if text else {}
-
-
-_STR = {str}
-_parse = json.JSONDecoder().raw_decode  # without the search for spaces: half the time of json.loads
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # the escape of NUL, and not a backslash before "u0000"
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars as Python's; anything else has no JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be stored as JSON")
-
-
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode
 
 
 def _plain_id(name: str, id: Any) -> Id:
@@ -161,12 +117,3 @@ def _sequence(name: str, value: Any) -> Sequence[Any]:
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
         raise DTypeError(f"`{name}` must be a list; got {_show(value)}.")
     return value
-
-
-def _encodable(name: str, texts: Any) -> None:
-    """Lone surrogates are not text, and neither SQLite nor JSON can hold them."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        bad = error.object[error.start : error.end]
-        raise ParameterError(f"`{name}` must hold valid text; got {bad!a}, a lone surrogate.") from None

@@ -146,7 +146,7 @@ class Collection(Readable):
             no vector: these are found by id, filter and words only.
         documents : list of str or None, optional
         metadata : list of dict, optional
-            Keys are str; values are str, numbers, booleans, None, and lists and dicts of these.
+            Keys are str; values are str, numbers, booleans, None, and lists and dicts of these, at most 200 deep.
 
         Raises
         ------

@@ -185,7 +185,8 @@ class Readable:
             Condition on metadata: ``{"year": {"$gte": 2020}, "lang": {"$in": ["en", "de"]}}``, with $eq $ne $gt $gte
             $lt $lte $in $nin $exists $empty $contains $not_contains $icontains on fields ("a.b" is inside "a"), and
             $and $or $not around conditions. Values compare within their kind; a missing key satisfies only $ne, $nin,
-            ``{"$exists": False}``, ``{"$empty": True}``, $not_contains and $not.
+            ``{"$exists": False}``, ``{"$empty": True}``, $not_contains and $not. At most 2000 conditions, at most 20
+            deep.
         where_document : dict, optional
             Condition on the text: $contains and $not_contains (characters), $match (words), $and $or $not.
         include : subset of "documents", "metadata", "vectors"

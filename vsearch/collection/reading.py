@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vsearch._validate import _show
-from vsearch.collection.batch import Id, from_json
+from vsearch.collection.batch import Id
+from vsearch.collection.metadata import from_json
 from vsearch.collection.rows import INCLUDE, Record, columns_at, columns_of, records
 from vsearch.collection.search import Found
 from vsearch.collection.session import Session

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vsearch.collection.batch import Id, from_json
+from vsearch.collection.batch import Id
+from vsearch.collection.metadata import from_json
 from vsearch.errors import CorruptFileError
 
 #: Rows read at a time: their vectors stay in the cache while they are converted, twice as fast as by thousands.

@@ -24,7 +24,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vsearch.collection.where_sql import LOWER
-from vsearch.errors import CorruptFileError, ForeignFileError, LockedError, MissingExtraError, NewerFormatError
+from vsearch.errors import (
+    CorruptFileError,
+    ForeignFileError,
+    LockedError,
+    MissingExtraError,
+    NewerFormatError,
+    ParameterError,
+)
 from vsearch.storage.atomic import _sync_folder
 
 DATABASE = "collection.db"
@@ -210,15 +217,23 @@ _SYSTEM_ERRORS = {
     "readonly database": (errno.EROFS, "the collection cannot be written; open it with read_only=True"),
     "unable to open": (errno.EACCES, "the collection cannot be opened"),
 }
+#: What SQLite says, and `sqlite3` before it, of what is too much for it; most is refused before it comes so far.
+_LIMITS = ("too big", "INT_MAX", "too many SQL variables", "Expression tree is too large", "parser stack overflow")
 
 
 @contextmanager
 def own_errors(folder: str) -> Iterator[None]:
-    """Turn errors of SQLite into ours: OSError for the system's, FormatError for damage."""
+    """SQLite's errors as ours: OSError for the system's, FormatError for damage, ParameterError for too much."""
     try:
         yield
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError) as error:
         text, path = str(error), os.path.join(folder, DATABASE)
+        if any(words in text for words in _LIMITS):
+            raise ParameterError(
+                f"What is given must be within the limits of SQLite; got more ({text}). Give it in smaller parts."
+            ) from error
+        if isinstance(error, OverflowError):
+            raise
         for words, (code, meaning) in _SYSTEM_ERRORS.items():
             if words in text:
                 raise OSError(code, meaning, folder) from error

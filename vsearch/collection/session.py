@@ -79,6 +79,7 @@ class Session:
         self._reopening = threading.Lock()  # of its own: who reads may hold `lock`, which who holds `writing` waits for
         self.recent = Recent()
         self.lock = SharedLock()
+        self.saving = SharedLock()  # its readers save the index; they come while they hold `writing`
         self.writing = threading.RLock()
         self._writer_lock: WriterLock | None = None
         self._writer: sqlite3.Connection | None = None
@@ -295,6 +296,7 @@ class Session:
                     after = _state_after(state, change)
                     values = (after.version, after.next_row, after.dim)
                     connection.execute("UPDATE state SET version = ?, next_row = ?, dim = ?", values)
+                    self._let_save(change)
                     failpoint("collection.commit")
                     self._committing = self._unsure = True
                 failpoint("collection.committed")
@@ -303,6 +305,16 @@ class Session:
                 self._committing = False
             failpoint("collection.applied")
             return change
+
+    def _let_save(self, change: Change) -> None:
+        """Wait until nobody saves the index where rows are to go from it: while it is saved, it does not let them.
+
+        Up to the commit queries see what was before; from then on they wait until memory shows what is. So who removes
+        waits before it. No other save begins meanwhile, for `writing` is held.
+        """
+        index, parts = self.memory.index, self.memory.parts
+        if index is not None and len(change.removed) and int(change.removed.min()) < parts[1].first:
+            self.saving.drain()
 
     def _apply(self, before: State, after: State, change: Change) -> None:
         """Show a committed change in memory, if that shows what was before."""

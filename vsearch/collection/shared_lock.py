@@ -51,6 +51,12 @@ class SharedLock:
             if not self.readers:
                 self._changed.notify_all()
 
+    def drain(self) -> None:
+        """Wait until no reader has the lock; the caller keeps others from coming."""
+        with self._guard:
+            while self.readers:
+                self._changed.wait(LOOK_SECONDS)
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Among other readers."""

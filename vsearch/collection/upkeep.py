@@ -1,7 +1,8 @@
 """The background of a collection: it builds the approximate index, moves new rows into it, and saves it.
 
 Writes and queries go on meanwhile. What it works on is sealed: rows that come go to a later part; rows that go are
-taken out of the sealed part and, once it is there, of what was made from it.
+taken out of the sealed part and, once it is there, of what was made from it. Only while the index is being saved does a
+write wait that takes rows out of it, and queries go on all the same.
 """
 
 from __future__ import annotations
@@ -285,7 +286,14 @@ class Upkeep:
         contents = _contents(index, end)
         if index is None or version < 0 or contents == self._saved:
             return
-        snapshot.save(session.folder, index, version, end)
+        token = object()
+        try:
+            with session.writing:  # whoever takes rows out of the index has done so, or waits for this
+                session.saving.acquire_shared(token)
+            snapshot.save(session.folder, index, version, end)
+        finally:
+            session.saving.readers.discard(token)
+            session.saving.wake()
         with session.housekeeping() as connection:
             snapshot.record(connection, version, end)
             state = schema.read_state(connection)

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from vsearch._validate import _show
+from vsearch.collection.storable import check_storable
 from vsearch.errors import DTypeError, ParameterError
 
 ORDER = ("$gt", "$gte", "$lt", "$lte")
@@ -33,9 +34,9 @@ FIELD_OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$exists", "$empty", "$c
 TEXT_OPERATORS = ("$contains", "$not_contains", "$match")
 JOINTS = ("$and", "$or", "$not")
 
-#: SQLite parses with a stack of 100 and refuses expressions deeper than 1000; a chain of n terms is n deep.
+#: So much becomes SQL within the limits of SQLite (see `where_sql`); it takes some tenths of a second to prepare that.
 MAX_DEPTH = 20
-MAX_TERMS = 500
+MAX_TERMS = 2000
 
 _UNSPEAKABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')  # an SQLite path cannot quote these
 
@@ -139,9 +140,7 @@ def parse(where: Any, where_document: Any = None) -> Where | None:
         parts.append(_Parser("where", _field_term).expression(where, 0))
     if where_document is not None:
         parts.append(_Parser("where_document", _text_term).expression(where_document, 0))
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else Every(tuple(parts))
+    return _joined(Every, parts) if parts else None
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -163,24 +162,46 @@ class _Parser:
         if not isinstance(value, Mapping):
             raise DTypeError(f"`{self.name}` must be a dict; got {_show(value)}.")
         if depth > MAX_DEPTH:
-            raise ParameterError(f"`{self.name}` must be nested at most {MAX_DEPTH} deep.")
-        parts = [part for key, item in value.items() for part in self._entry(key, item, depth)]
-        return parts[0] if len(parts) == 1 else Every(tuple(parts))
+            raise ParameterError(
+                f"`{self.name}` must be nested at most {MAX_DEPTH} deep; got {_show(value)} below that."
+            )
+        return _joined(Every, [part for key, item in value.items() for part in self._entry(key, item, depth)])
 
     def _entry(self, key: Any, item: Any, depth: int) -> Iterator[Where]:
         if key == "$not":
-            yield Not(self.expression(item, depth + 1))
+            yield _negated(self.expression(item, depth + 1))
         elif key in ("$and", "$or"):
             if not isinstance(item, (list, tuple)) or not item:
                 raise DTypeError(f"`{self.name}`: {key} must be given a list of expressions; got {_show(item)}.")
-            parts = tuple(self.expression(part, depth + 1) for part in item)
-            yield Every(parts) if key == "$and" else Some(parts)
+            yield _joined(Every if key == "$and" else Some, [self.expression(part, depth + 1) for part in item])
         else:
             for term in self.term(self.name, key, item):
                 self.terms += 1
                 if self.terms > MAX_TERMS:
-                    raise ParameterError(f"`{self.name}` must have at most {MAX_TERMS} terms. Use $in for many values.")
+                    raise ParameterError(
+                        f"`{self.name}` must have at most {MAX_TERMS} terms; got more. Use $in for many values."
+                    )
                 yield term
+
+
+def _joined(kind: type[Every] | type[Some], parts: list[Where]) -> Where:
+    """Parts under one joint, without those that say nothing: thousands of them would be too many for SQLite."""
+    left: list[Where] = []
+    for part in parts:
+        if isinstance(part, kind):
+            left += part.parts
+        elif isinstance(part, (Every, Some)) and not part.parts:  # false in an Every, true in a Some
+            return part
+        else:
+            left.append(part)
+    return left[0] if len(left) == 1 else kind(tuple(left))
+
+
+def _negated(where: Where) -> Where:
+    """What holds where another does not."""
+    if isinstance(where, (Every, Some)) and not where.parts:
+        return Some(()) if isinstance(where, Every) else Every(())
+    return where.part if isinstance(where, Not) else Not(where)
 
 
 def _text_term(name: str, key: Any, item: Any) -> Iterator[Where]:
@@ -188,7 +209,7 @@ def _text_term(name: str, key: Any, item: Any) -> Iterator[Where]:
         raise ParameterError(_unknown(name, key, (*TEXT_OPERATORS, *JOINTS)))
     if not isinstance(item, str):
         raise DTypeError(f"`{name}`: {key} must be given a str; got {_show(item)}.")
-    _encodable(name, item)
+    _check_text(name, item)
     if key == "$match":
         words = words_of(item)
         if not words:
@@ -240,7 +261,7 @@ def _operator(name: str, field: tuple[str, ...], operator: Any, operand: Any) ->
         return Alike(field, text)
     if operator in ("$in", "$nin"):
         found = _one_of(name, field, operator, operand)
-        return found if operator == "$in" else Not(found)
+        return found if operator == "$in" else _negated(found)
     if operator in ("$contains", "$not_contains"):
         has = Has(field, *_scalar(name, operator, operand))
         return has if operator == "$contains" else Not(has)
@@ -284,7 +305,7 @@ def _scalar(name: str, operator: str, value: Any) -> tuple[str, Any]:
     if isinstance(value, bool):
         return "bool", value
     if isinstance(value, str):
-        _encodable(name, value)
+        _check_text(name, value)
         return "text", str(value)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return "number", int(value)
@@ -294,11 +315,8 @@ def _scalar(name: str, operator: str, value: Any) -> tuple[str, Any]:
     raise DTypeError(f"`{name}`: {operator} must be given {wanted}; got {_show(value)}.")
 
 
-def _encodable(name: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ParameterError(f"`{name}` must hold valid text; got {ascii(text)[:60]}, a lone surrogate.") from None
+def _check_text(name: str, text: str) -> None:
+    check_storable(name, (text,))
     if "\0" in text:
         raise ParameterError(f"`{name}` must not hold NUL characters; got {ascii(text)[:60]}.")
 

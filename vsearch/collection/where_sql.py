@@ -6,12 +6,18 @@ not trusted, as ours, SQLite refuses json_extract. What is asked often is answer
 
 A float is bound as JSON and read by the same code as the stored ones: SQLite's conversion of decimals is not exact to
 the last bit, but the same digits always give the same number.
+
+SQLite refuses expressions deeper than 1000, and a chain of n terms is n deep; and it parses with a stack of 100, of
+which every parenthesis takes one and every term before it two more. So a wide joint becomes a tree of short chains, and
+what takes much of the stack goes before the rest where the order of the caller would take too much. AND binds before
+OR, so that a chain of ANDs between ORs needs no parentheses. All that `where` lets through fits.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from vsearch.collection.where import Alike, Compare, Contains, Empty, Every, Exists, Has, Match, Not, OneOf, Some, Where
 
@@ -26,6 +32,24 @@ _EMPTY = (
 )
 _TYPES = {"text": "= 'text'", "number": "IN ('integer', 'real')"}
 
+#: Terms of one chain.
+WIDE = 16
+#: Of the parser's stack; the rest is for the statement around a condition and for the deepest of the leaves.
+STACK = 60
+
+
+class _Piece(NamedTuple):
+    """A part of a condition; pieces are merged in the order of these fields."""
+
+    stack: int
+    """What it takes of the parser's stack beyond a leaf."""
+    place: int
+    """Among the parts of its joint; no two have the same."""
+    sql: str
+    parameters: list[Any]
+    bare: bool = False
+    """Whether it is a chain of ANDs without parentheses around it."""
+
 
 def condition(where: Where) -> tuple[str, list[Any]]:
     """The condition and its parameters.
@@ -33,8 +57,10 @@ def condition(where: Where) -> tuple[str, list[Any]]:
     >>> condition(Exists(("year",)))
     ('(json_type(metadata, ?) IS NOT NULL)', ['$."year"'])
     """
-    parameters: list[Any] = []
-    return _sql(where, parameters), parameters
+    found = _piece(where)
+    if found.stack > STACK:
+        found = _piece(where, in_order=False)
+    return found.sql, found.parameters
 
 
 def path_of(field: tuple[str, ...]) -> str:
@@ -55,16 +81,54 @@ def match_query(words: tuple[str, ...], joint: str = " ") -> str:
     return joint.join(f'"{word}"' for word in words)
 
 
-def _sql(where: Where, parameters: list[Any], negated: bool = False) -> str:
-    """Negations are pushed down to the leaves, and joints are chains: SQLite's parser has a stack of 100."""
+def _piece(where: Where, place: int = 0, negated: bool = False, in_order: bool = True) -> _Piece:
+    """Negations are pushed down to the leaves, so that they take nothing of the stack."""
     if isinstance(where, Not):
-        return _sql(where.part, parameters, not negated)
+        return _piece(where.part, place, not negated, in_order)
     if isinstance(where, (Every, Some)):
         every = isinstance(where, Every) != negated
-        parts = [_sql(part, parameters, negated) for part in where.parts]
-        return f"({(' AND ' if every else ' OR ').join(parts)})" if parts else ("1" if every else "0")
+        parts = [_piece(part, i, negated, in_order) for i, part in enumerate(where.parts)]
+        return _joined(parts, place, every, in_order)
+    parameters: list[Any] = []
     leaf = _leaf(where, parameters)
-    return f"(NOT ifnull({leaf}, 0))" if negated else leaf
+    return _Piece(0, place, f"(NOT ifnull({leaf}, 0))" if negated else leaf, parameters)
+
+
+def _joined(parts: list[_Piece], place: int, every: bool, in_order: bool) -> _Piece:
+    """Chains of what takes the least of the stack, and chains of these, until there is one."""
+    if not parts:
+        return _Piece(0, place, "1" if every else "0", [])
+    if every:
+        parts = [_closed(part) if part.bare else part for part in parts]
+    if len(parts) > WIDE:
+        heapq.heapify(parts)
+    while len(parts) > WIDE:
+        heapq.heappush(parts, _closed(_chain([heapq.heappop(parts) for _ in range(WIDE)], every, in_order)))
+    made = _chain(parts, every, in_order) if len(parts) > 1 else parts[0]
+    if made.bare and not every:
+        made = _closed(made)
+    return _Piece(made.stack, place, made.sql, made.parameters, made.bare)
+
+
+def _chain(parts: list[_Piece], every: bool, in_order: bool) -> _Piece:
+    """Parts after one another, without parentheses around them."""
+    parts.sort(key=_place if in_order else _most)
+    stack = max(parts[0].stack, 2 + max(part.stack for part in parts[1:]))
+    text = (" AND " if every else " OR ").join([part.sql for part in parts])
+    return _Piece(stack, parts[0].place, text, [value for part in parts for value in part.parameters], True)
+
+
+def _closed(piece: _Piece) -> _Piece:
+    """With parentheses."""
+    return _Piece(piece.stack + 1, piece.place, f"({piece.sql})", piece.parameters)
+
+
+def _place(piece: _Piece) -> int:
+    return piece.place
+
+
+def _most(piece: _Piece) -> int:
+    return -piece.stack
 
 
 def _leaf(where: Where, parameters: list[Any]) -> str:

@@ -35,6 +35,9 @@ CAUTION = {"queries": 0.95, "held": 0.9, "base": 0.8}
 """Share of the allowed misses that a target spends: a thousand queries measure recall to about 0.003, and real queries
 are often a little harder than vectors of the base, which are where the centroids are."""
 
+FARTHER = 16.0
+"""Times the largest effort measured, up to which effort grows for a recall that was not reached."""
+
 
 @dataclass
 class Calibration:
@@ -55,7 +58,9 @@ class Calibration:
     paces: dict[int, Pace] = field(default_factory=dict)
 
     def effort(self, k: int, recall: float) -> Effort:
-        """The least effort that reaches `recall` at `k`; the largest one measured where none does."""
+        """The least effort that reaches `recall` at `k`. Where none of those measured does, what the last of them let
+        expect, at most `FARTHER` times as much as the largest.
+        """
         return Effort(self._between_depths(k, recall), self.paces)
 
     def _between_depths(self, k: int, recall: float) -> float:
@@ -72,13 +77,15 @@ class Calibration:
         efforts, recalls = self.efforts, self.recalls[k]
         target = 1 - CAUTION[self.source] * (1 - recall)
         at = int(np.searchsorted(recalls, target))
-        if at >= len(efforts):
-            return efforts[-1]
         if at == 0:
             return efforts[0]
-        low, high = _misses(recalls[at - 1]), _misses(recalls[at])
+        since = at - 1
+        if at == len(efforts):
+            at, since = at - 1, max(0, at - 3)  # twice as much, in a ladder of square roots of 2
+        low, high = _misses(recalls[since]), _misses(recalls[at])
         share = (low - _misses(target)) / (low - high) if low > high else 1.0
-        return math.exp((1 - share) * math.log(efforts[at - 1]) + share * math.log(efforts[at]))
+        wanted = (1 - share) * math.log(efforts[since]) + share * math.log(efforts[at])
+        return math.exp(min(wanted, math.log(FARTHER * efforts[at])))
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in a file."""

@@ -32,6 +32,7 @@ MAX_VISITS = 2**20
 HELD_SHARE, HELD_OUT = 20, 1000
 """Vectors that calibrate where no queries are given: at most this many, and one of so many."""
 MOST_CALIBRATED = 2048
+SCORES_FOR_A_VISIT = 3
 PLAIN_EFFORT = 70.0
 """Visits at which a walk stops where the next candidate is as far as the k-th best."""
 SLACK = 0.085
@@ -238,8 +239,10 @@ class Graph(Planned):
         """How far beyond the k-th best a walk goes, as a factor of its squared distance, and the most visits; in the
         compact layout also how many of the best by their codes the stored vectors decide among; then the pace, where a
         filter lets through a `share` of the vectors. On two data sets these are close to the best at every recall from
-        0.85 to 0.999."""
+        0.85 to 0.999. Beyond what is calibrated, all are looked at where that costs less."""
         visits = min(max(math.ceil(effort - 1e-9), 1), MAX_VISITS)
+        if effort > MOST_CALIBRATED and SCORES_FOR_A_VISIT * visits >= len(self):
+            visits = max(visits, len(self))
         pace = pace_of(effort, k / max(share, 1e-9)) or NO_PACE
         if self.layout == "compact":
             reach = 1.0 + COMPACT_SLACK * math.log(max(effort, 1.0) / COMPACT_PLAIN)

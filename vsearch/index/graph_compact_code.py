@@ -61,7 +61,7 @@ class CompactCode:
         self._transformed_mean = quantizer.transform.apply(mean[None])[0]
         scales, levels = quantizer.arrays["scales"], quantizer.arrays["levels"].astype(np.float64)
         parts: list[tuple[bool, np.ndarray, float, float, np.ndarray]] = []
-        real = filled(quantizer.arrays, len(mean), quantizer.transform.padded)
+        real = self._filled = filled(quantizer.arrays, len(mean), quantizer.transform.padded)
         first = 0
         for (begin, length, bits, _), (_, weight, _) in zip(segments.tolist(), scales.tolist(), strict=True):
             values = weight * levels[first : first + 2**bits]
@@ -136,7 +136,7 @@ class CompactCode:
         narrow = np.concatenate([pairs & np.uint8(15), pairs >> np.uint8(4)], axis=2).reshape(len(codes), -1)
         values = self.offset + self.step * np.concatenate([wide, narrow.astype(np.float32)], axis=1)
         scale = np.float32(-0.5 if self.metric == "l2" else -1)
-        transformed = np.tile(scale * factors[:, 2:], (1, len(self._transformed_mean)))
+        transformed = scale * factors[:, 2:] * self._filled
         real = self.step != 0
         transformed[:, self.source[real]] += scale * factors[:, 1:2] * values[:, real]
         if self.metric != "ip" and not self.quantizer._scale_is_plain:

@@ -146,8 +146,8 @@ class GraphScan(BoundWalk):
         pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
 
         def find(x: GraphArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
-            few = filter is not None and matches_are_few(matches, k, most, x.n)
             there = x.shown if filter is None else matches
+            few = most >= x.n if filter is None else matches_are_few(matches, k, most, x.n)
             search = Search(np.float32(effort), visits, pace, filter is not None, bitmap, few, there)
             found = part.work, part.distances, part.ids, NO_VISITS
             search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)

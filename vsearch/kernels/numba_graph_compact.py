@@ -142,10 +142,11 @@ class GraphCompactScan(BoundWalk):
         pace = Pace(np.float32(usual), np.float32(steepness), np.float32(slack))
 
         def find(x: CompactArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
-            few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
             filtered = filter is not None
             there = matches if filtered else x.shown
-            search = Search(np.float32(effort), visits, pace, window, filtered, bitmap, filtered and few, there)
+            few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
+            few = few if filtered else most >= x.n
+            search = Search(np.float32(effort), visits, pace, window, filtered, bitmap, few, there)
             found = part.work, part.distances, part.ids, NO_VISITS
             search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)
 
