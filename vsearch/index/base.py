@@ -295,9 +295,10 @@ class Index(ABC):
         Q : array-like of shape (d,) for one query or (nq, d) for many
         k : int in [1, 65536], default 10
         recall : float in (0, 1], default 0.95
-            Share of the true neighbours wanted; the index finds the effort by its calibration. What it cannot reach
-            (codes alone, `refine=None`, often cannot: `calibration` says how far it goes) gets the greatest effort
-            there is, and no error. A Flat over codes alone has one recall, whatever is asked.
+            Share of the true neighbours wanted; the index finds the effort by its calibration. Beyond what that
+            measured the effort grows as far as the last measurements let expect, at last to all there is; what cannot
+            be reached even so (codes alone, `refine=None`, often cannot: `calibration` says how far it goes) is no
+            error. A Flat over codes alone has one recall, whatever is asked.
         effort : float > 0, optional
             Overrides `recall` with a fixed effort: of an IVF the lists to look into, of a Graph the most vertices to
             visit. Flat has no use for it.
