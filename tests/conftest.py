@@ -13,10 +13,17 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 faulthandler.enable()
+
+# Beside other workers one thread of BLAS to each, told before anything loads NumPy: more threads than cores spin while
+# they wait for each other, and a small SVD then takes ten times its time. A run without workers keeps all threads.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for library in ("OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
 def numba_cache() -> Path:
@@ -30,6 +37,16 @@ def numba_cache() -> Path:
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(numba_cache()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Neighbours stay in one worker, whose fixtures and compilations they share, until another one has nothing left."""
+    if config.getoption("dist") != "load":
+        return None  # somebody asked for another way
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 def levels() -> list[str]:

@@ -285,21 +285,34 @@ def rotations(name: str) -> dict[str, Change]:
     }
 
 
-BASE, QUERY, INVERSE = "quantizer.base", "quantizer.query", "quantizer.inverse"
-MATRICES: dict[str, Change] = {
+BASE, QUERY, INVERSE, PADDING = "quantizer.base", "quantizer.query", "quantizer.inverse", "quantizer.padding"
+MATRIX: dict[str, Change] = {
     "no matrix": forget(BASE),
-    "no matrix for queries": forget(QUERY),
-    "no way back": forget(INVERSE),
     "a matrix of no rows": become(BASE, lambda a: a[:0]),
     "a matrix of one row less": become(BASE, lambda a: a[:-1]),
     "a matrix of as many more": become(BASE, lambda a: np.concatenate([a, a])),
     "a narrow matrix": become(BASE, lambda a: a[:, :-1]),
     "a matrix of another width": become(BASE, lambda a: a.astype(np.float64)),
-    "a matrix on end": become(INVERSE, lambda a: np.ascontiguousarray(a.T)),
-    "a matrix in a line": become(QUERY, np.ravel),
+    "a matrix in a line": become(BASE, np.ravel),
     "a matrix that is no number": put(BASE, (0, 0), np.nan),
+    "a way back alone": lambda meta, arrays: (
+        arrays.pop(QUERY, None),
+        arrays.update({INVERSE: np.ascontiguousarray(arrays[BASE].T)}),
+    ),
+}
+MATRICES: dict[str, Change] = {
+    "no matrix for queries": forget(QUERY),
+    "no way back": forget(INVERSE),
+    "a matrix on end": become(INVERSE, lambda a: np.ascontiguousarray(a.T)),
+    "a matrix for queries in a line": become(QUERY, np.ravel),
     "a matrix without end": put(QUERY, (1, 1), np.inf),
     "a way back that is no number": put(INVERSE, (2, 3), np.nan),
+}
+PADDED: dict[str, Change] = {
+    "no padding": forget(PADDING),
+    "padding in a table": become(PADDING, lambda a: a[None]),
+    "padding of another width": become(PADDING, lambda a: a.astype(np.int32)),
+    "padding for other vectors": put(PADDING, 0, 2**40),
 }
 SEGMENTS, SCALES, LEVELS = "quantizer.segments", "quantizer.scales", "quantizer.levels"
 LEVELLED: dict[str, Change] = {
@@ -361,7 +374,9 @@ def forgeries(part: forge.Parts) -> dict[str, Change]:
         (ROTATED, "rotation"),
         (EXTRA, "extra"),
         (COMPACT, "compact"),
-        (MATRICES, BASE),
+        (MATRIX, BASE),
+        (MATRICES, QUERY),
+        (PADDED, PADDING),
         (LEVELLED, SEGMENTS),
         (PLANNED, "quantizer.plan.lengths"),
         (rotations("quantizer.rotation"), "quantizer.rotation"),

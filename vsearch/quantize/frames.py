@@ -84,6 +84,8 @@ def frame_of(dim: int, arrays: Mapping[str, np.ndarray]) -> Any:
     if len(base) == 0 or len(base) % 16:
         raise ValueError("the matrix has rows that are no multiple of 16")
     if "query" not in arrays and "inverse" not in arrays:
+        if np.einsum("ij,ij->j", base, base).max() > 1.001:
+            raise ValueError("the matrix is not orthogonal")
         return core.Matrix(base)
     query = take(arrays, "query", np.float32, base.shape)
     return core.Matrix(base, query, take(arrays, "inverse", np.float32, (dim, len(base))))
