@@ -67,6 +67,14 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     core.use_isa(before)
 
 
+@pytest.fixture
+def briefly_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits calibrate by few queries, for tests that ask nothing of `recall=`: it is most of the time of a small fit."""
+    from vsearch.index import calibrate
+
+    monkeypatch.setattr(calibrate, "SAMPLES", dict.fromkeys(calibrate.SAMPLES, 30))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _away_from_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = os.getcwd()

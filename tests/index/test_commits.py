@@ -31,9 +31,12 @@ LISTED = [kind for kind in KINDS if "graph" not in kind]
 WRITES = ("add", "remove")
 
 
+POINTS = np.random.default_rng(5).integers(-100, 100, (10_000, D)).astype(np.float32)
+
+
 def points(ids: np.ndarray) -> np.ndarray:
     """The vector of each id, of integers, so that every dtype keeps it as it is."""
-    return np.random.default_rng(5).integers(-100, 100, (10_000, D))[ids].astype(np.float32)
+    return POINTS[ids]
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import vsearch as vs
 
+pytestmark = pytest.mark.usefixtures("briefly_calibrated")
 Make = Callable[[], vs.Quantizer]
 
 #: With the recall@10 on WordNet that the codes alone must reach, Flat or IVF with all lists probed.

@@ -11,6 +11,7 @@ import wordnet
 
 import vsearch as vs
 
+pytestmark = pytest.mark.usefixtures("briefly_calibrated")
 SHORTER = np.float32(2.0**-7)
 PROBE_ALL = 1e6
 

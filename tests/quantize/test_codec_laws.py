@@ -194,6 +194,7 @@ def test_5_degenerate_vectors_and_queries(name: str, bits: int) -> None:
         assert (np.abs(about - exact) <= 2e-3 * exact + 2e-4 * exact.max()).all()
 
 
+@pytest.mark.usefixtures("briefly_calibrated")
 @pytest.mark.parametrize(("name", "bits"), cases(ALL, 1, 4, 8))
 def test_6_inner_products_are_those_that_distances_give(name: str, bits: int) -> None:
     """|q|^2 + |x|^2 - 2 <x, q>, with centroids far from the origin: the additive factor of ip is not that of l2. Under

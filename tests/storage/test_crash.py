@@ -32,28 +32,39 @@ CHUNKS = 4
 
 #: Runs in the child: save version after version, report each, until killed.
 SAVER = """
-import sys
+import os, sys
 import numpy as np
 from vsearch.storage import container
 container.CHUNK = 1 << 14
-version = 0
-while True:
-    version += 1
-    arrays = {"a": np.full(1 << 16, version % 256, np.uint8), "b": np.full(9, version)}
-    container.write(sys.argv[1], "crash", {"version": version}, arrays)
-    print(version, flush=True)
+def save_until_killed():
+    version = 0
+    while True:
+        version += 1
+        arrays = {"a": np.full(1 << 16, version % 256, np.uint8), "b": np.full(9, version)}
+        container.write(sys.argv[1], "crash", {"version": version}, arrays)
+        print(version, flush=True)
+"""
+ONE = SAVER + "save_until_killed()"
+#: A fork of the child saves, a new one for each line: to start Python and NumPy is most of the time of a kill.
+MANY = f"""{SAVER}
+for _ in sys.stdin:
+    forked = os.fork()
+    if not forked:
+        print(os.getpid(), flush=True)
+        save_until_killed()
+    print("killed by", os.waitpid(forked, 0)[1], flush=True)
 """
 
 
 @contextmanager
-def saver(path: Path, failpoint: str | None = None) -> Iterator[subprocess.Popen[str]]:
+def saver(path: Path, failpoint: str | None = None, program: str = ONE) -> Iterator[subprocess.Popen[str]]:
     """A child that saves until it is killed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     environment.pop("VSEARCH_FAILPOINT", None)
     if failpoint:
         environment["VSEARCH_FAILPOINT"] = failpoint
-    command = [sys.executable, "-c", SAVER, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+    command, pipe = [sys.executable, "-c", program, str(path)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as child:
         try:
             yield child
         finally:
@@ -117,16 +128,19 @@ def test_kill_within_the_first_save_leaves_no_file(tmp_path: Path, point: str) -
 def kill_at_random(folder: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     path = folder / "x.vsx"
-    for _ in range(kills):
-        with saver(path) as child:
-            assert child.stdout is not None
-            first = child.stdout.readline()  # it has started and saved once
+    with saver(path, program=MANY) as child:
+        assert child.stdin is not None and child.stdout is not None
+        for _ in range(kills):
+            print(file=child.stdin, flush=True)
+            forked, last = int(child.stdout.readline()), int(child.stdout.readline())  # it has started and saved once
             time.sleep(rng.random() * 0.03)
-            child.kill()
-            child.wait(60)
-            last = max(int(first), reported(child))
-        assert last <= version_in(path) <= last + 1
-        assert len(leftovers(path)) <= 1  # each save removes what the last kill left
+            os.kill(forked, signal.SIGKILL)
+            for line in child.stdout:  # what it had still reported
+                if line == f"killed by {int(signal.SIGKILL)}\n":
+                    break
+                last = int(line)
+            assert last <= version_in(path) <= last + 1
+            assert len(leftovers(path)) <= 1  # each save removes what the last kill left
 
 
 @needs_sigkill
