@@ -32,13 +32,9 @@ public:
             return;
         }
         const auto* data = static_cast<const float*>(py::reinterpret_borrow<py::array>(query).data());
-        if (metric == Metric::kCosine) {
-            if (dim > kOnStack || scale_rows(data, 1, dim, unit_) == 0) return;
-            data = unit_;
-        } else if (!all_finite(data, dim)) {
-            return;
-        }
-        data_ = data;
+        const bool cosine = metric == Metric::kCosine;
+        if ((cosine && dim > kOnStack) || !make_ready(data, 1, dim, metric, unit_)) return;
+        data_ = cosine ? unit_ : data;
         k_ = static_cast<std::size_t>(wanted);
     }
     ReadyQuery(const ReadyQuery&) = delete;
@@ -69,7 +65,7 @@ inline py::object ready_queries(const py::object& queries, std::size_t dim, Metr
     bool ready;
     {
         py::gil_scoped_release unlocked;
-        ready = cosine ? scale_rows(data, n, dim, to) == n : all_finite(data, n * dim);
+        ready = make_ready(data, n, dim, metric, to);
     }
     if (!ready) return py::none();
     return cosine ? py::object(std::move(units)) : queries;

@@ -39,14 +39,20 @@ inline std::size_t scale_rows(const float* from, std::size_t n, std::size_t d, f
     return n;
 }
 
+// Whether queries can be searched for: all are finite and, under cosine, have a direction; `units` are they then, at length 1.
+inline bool make_ready(const float* queries, std::size_t n, std::size_t d, Metric metric, float* units) {
+    return metric == Metric::kCosine ? scale_rows(queries, n, d, units) == n : all_finite(queries, n * d);
+}
+
 // Room for one at a time: a batch that is made ready as a whole is read twice, and the threads wait meanwhile.
 class GivenQuery {
 public:
     // Null where the query cannot be searched for.
     const float* ready(const float* query, std::size_t dim, Metric metric) {
-        if (metric != Metric::kCosine) return all_finite(query, dim) ? query : nullptr;
-        unit_.resize(dim);
-        return scale_rows(query, 1, dim, unit_.data()) == 1 ? unit_.data() : nullptr;
+        const bool cosine = metric == Metric::kCosine;
+        if (cosine) unit_.resize(dim);
+        if (!make_ready(query, 1, dim, metric, unit_.data())) return nullptr;
+        return cosine ? unit_.data() : query;
     }
 
 private:

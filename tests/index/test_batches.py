@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import vsearch as vs
+from vsearch.index.base import MOST_FIRST
 
 rng = np.random.default_rng(8)
 X = rng.standard_normal((1500, 40)).astype(np.float32)
@@ -103,3 +104,8 @@ def test_a_piece_grows_no_further_than_its_time(monkeypatch: pytest.MonkeyPatch)
         index.search(Q[:70], 5)
     index.search(many, 5)
     assert max(sizes) <= 200
+    monkeypatch.setattr("vsearch._progress.Progress.advance", lambda self, steps=1: 0.0)  # too quick for the clock
+    index.search(many, 5)
+    sizes.clear()
+    index.search(np.tile(many, (3, 1)), 5)
+    assert sizes[0] == MOST_FIRST  # the index may have grown since, or the effort

@@ -50,6 +50,7 @@ MAX_VECTORS = 2**32 - 64
 MAX_ID = 2**63 - 1
 SHORT_BATCH = 64  # queries that are searched for without a pause
 PIECE_SECONDS = 0.2  # of a longer batch
+MOST_FIRST = 4096  # queries of its first piece: how long they take is guessed from the last batch
 
 
 class Index(ABC):
@@ -385,8 +386,8 @@ class Index(ABC):
                     return None
                 ids[done:end], distances[done:end] = found
                 fitting = int((end - done) * PIECE_SECONDS / max(bar.advance(end - done), 1e-9))
-                done, size = end, max(SHORT_BATCH, min(fitting, 8 * size))
-                self._piece = max(SHORT_BATCH, fitting // 4)  # the next one may ask for more effort
+                done, size = end, max(SHORT_BATCH, min(fitting, 8 * size, 1 << 20))
+                self._piece = max(SHORT_BATCH, min(fitting // 4, MOST_FIRST))  # the next one may ask for more effort
         return ids, distances
 
     def _filtered(

@@ -293,20 +293,6 @@ def unit_rows(vectors: np.ndarray) -> tuple[np.ndarray, int]:
     return out, scale_rows(vectors, out)
 
 
-def ready_query(query: Any, k: Any, dim: int, metric: int) -> np.ndarray | None:
-    """One query in no need of conversion, finite, with an int k; of length 1 for cosine. None where it is not."""
-    if type(k) is not int or not 1 <= k <= MOST_NEIGHBOURS or not isinstance(query, np.ndarray):
-        return None
-    if query.dtype != np.float32 or query.shape != (dim,) or not (query.flags.c_contiguous and query.flags.aligned):
-        return None
-    if not np.isfinite(query).all():
-        return None
-    if metric != COSINE:
-        return query
-    unit = np.empty((1, dim), dtype=np.float32)
-    return unit[0] if scale_rows(frozen(query[None]), unit) else None
-
-
 def ready_rows(queries: Any, dim: int, metric: int) -> np.ndarray | None:
     """Queries in no need of conversion, of length 1 for cosine; None where they are not."""
     if not isinstance(queries, np.ndarray) or queries.dtype != np.float32 or queries.ndim != 2:
@@ -319,6 +305,14 @@ def ready_rows(queries: Any, dim: int, metric: int) -> np.ndarray | None:
     return queries if np.isfinite(queries).all() else None
 
 
+def ready_query(query: Any, k: Any, dim: int, metric: int) -> np.ndarray | None:
+    """The same of one query, with an int k."""
+    if type(k) is not int or not 1 <= k <= MOST_NEIGHBOURS or not isinstance(query, np.ndarray) or query.ndim != 1:
+        return None
+    rows = ready_rows(query[None], dim, metric)
+    return None if rows is None else rows[0]
+
+
 def ready_queries(queries: Any, dim: int, metric: str) -> np.ndarray | None:
-    """The same for a metric by name."""
+    """`ready_rows` for a metric by name."""
     return ready_rows(queries, dim, metric_code(metric))

@@ -144,8 +144,9 @@ class GraphCompactScan(BoundWalk):
         def find(x: CompactArrays, visits: int, bitmap: np.ndarray, part: Found) -> None:
             filtered = filter is not None
             there = matches if filtered else x.shown
-            few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
-            few = few if filtered else most >= x.n
+            few = most >= x.n
+            if filtered:
+                few = matches <= k or float(matches) * matches <= MATCH_SHARE * float(most) * x.n
             search = Search(np.float32(effort), visits, pace, window, filtered, bitmap, few, there)
             found = part.work, part.distances, part.ids, NO_VISITS
             search_queries(x, search, part.queries, NO_LIFTS, part.first, part.last, *found)

@@ -8,14 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from vsearch.kernels.numba_base import Int, array, jit, jit_part
-from vsearch.kernels.numba_transform import DIM_MULTIPLE, NO_TABLE, ROTATION, QueryMap, Transform
+from vsearch.kernels.numba_transform import NO_TABLE, ROTATION, QueryMap, Transform, padded_dim
 
 ONE, QUARTER = np.float32(1), np.float32(0.25)
-
-
-def padded_dim(dim: int) -> int:
-    """The dimension of rotated vectors: the next multiple of 16."""
-    return -(-dim // DIM_MULTIPLE) * DIM_MULTIPLE
 
 
 @jit

@@ -15,6 +15,11 @@ ROWS_PER_TASK = 256
 ROTATION, MATRIX, PADDING = range(3)
 
 
+def padded_dim(dim: int) -> int:
+    """Dimensions after a transform that drops none: the next multiple of 16."""
+    return -(-dim // DIM_MULTIPLE) * DIM_MULTIPLE
+
+
 class QueryMap(NamedTuple):
     """A transform's map of queries as the walk wants it; arrays of the other kind are empty."""
 
@@ -113,7 +118,7 @@ class Padding(Transform):
     """No map but the zeros behind."""
 
     def __init__(self, dim: int) -> None:
-        self.dim, self.padded = dim, -(-dim // DIM_MULTIPLE) * DIM_MULTIPLE
+        self.dim, self.padded = dim, padded_dim(dim)
         self.query_map = QueryMap(PADDING, NO_TABLE, 0, NO_TABLE)
 
     def _forward(self, x: np.ndarray, out: np.ndarray, first: int, last: int) -> None:

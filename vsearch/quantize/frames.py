@@ -84,19 +84,18 @@ def frame_of(dim: int, arrays: Mapping[str, np.ndarray]) -> Any:
     if len(base) == 0 or len(base) % 16:
         raise ValueError("the matrix has rows that are no multiple of 16")
     if "query" not in arrays and "inverse" not in arrays:
-        if np.einsum("ij,ij->j", base, base).max() > 1.001:
+        if np.einsum("ij,ij->j", base, base).max() > 1.001:  # 1 but for rounding, and less where it drops coordinates
             raise ValueError("the matrix is not orthogonal")
         return core.Matrix(base)
     query = take(arrays, "query", np.float32, base.shape)
     return core.Matrix(base, query, take(arrays, "inverse", np.float32, (dim, len(base))))
 
 
-def mapped(arrays: Mapping[str, np.ndarray], X: np.ndarray, *, as_queries: bool = False) -> np.ndarray:
+def mapped(arrays: Mapping[str, np.ndarray], X: np.ndarray) -> np.ndarray:
     """Rows of X (n, dim) in a frame of matrices or none, (n, padded)."""
     if "padding" in arrays:
         return np.pad(X, ((0, 0), (0, int(arrays["padding"][0]) - X.shape[1])))
-    matrix = arrays["query"] if as_queries and "query" in arrays else arrays["base"]
-    return np.asarray(X @ matrix.T)
+    return np.asarray(X @ arrays["base"].T)
 
 
 def filled(arrays: Mapping[str, np.ndarray], dim: int, wide: int) -> np.ndarray:

@@ -157,7 +157,8 @@ class SAQ(Quantizer):
         lengths = np.array([min(self.block, wide - begin) for begin in range(0, wide, self.block)])
         for merged in (False, True):
             turn = _turn(lengths, dim, rotation_stream(self.seed))
-            base, query_base = (turn @ _tall(part, wide) for part in (basis, query_basis))
+            base = turn @ _tall(basis, wide)
+            query_base = base if inverse is None else turn @ _tall(query_basis, wide)
             Z = (residuals @ base.T.astype(np.float32)).astype(np.float32)
             asked = None if queries is None else (queries @ query_base.T).astype(np.float32)
             segments, widths, told = self._segments(Z, asked, lengths, dim)

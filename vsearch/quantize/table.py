@@ -17,7 +17,7 @@ import numpy as np
 from vsearch._validate import MAX_DIM, check_choice, check_int
 from vsearch.errors import ParameterError
 from vsearch.kernels import core
-from vsearch.quantize.base import Quantizer, sample_of, take
+from vsearch.quantize.base import Quantizer, padded, sample_of, take
 from vsearch.quantize.frames import frame_of, mapped, matrices, no_frame
 from vsearch.quantize.subspaces import Layout, layout_of
 
@@ -117,7 +117,7 @@ class TableQuantizer(Quantizer):
             "centroids": learnt.codebooks,
             "model": np.array([-2, 1, 0, 0, 0, 0, 0, 0], dtype=np.float32),
         }
-        codec = self._codec(frame_of(dim, arrays).padded, metric, arrays)
+        codec = self._codec(padded(dim), metric, arrays)
         arrays["model"] = self._model(sample_of(residuals, MODEL_ROWS), metric, arrays, codec, threads)
         return arrays
 
@@ -136,7 +136,8 @@ class TableQuantizer(Quantizer):
         self, residuals: np.ndarray, metric: str, arrays: Mapping[str, np.ndarray], codec: Any, threads: int
     ) -> np.ndarray:
         """The eight numbers of csrc/quantize/table_codec.hpp's TableModel."""
-        o, asked = mapped(arrays, residuals), mapped(arrays, residuals, as_queries=True)
+        o = mapped(arrays, residuals)
+        asked = residuals @ arrays["query"].T if "query" in arrays else o
         origin = np.zeros((1, o.shape[1]), dtype=np.float32)
         coded = codec.encode(o, np.zeros(len(o), np.uint32), origin, origin[0], metric, threads)
         y = codec.decode(coded["symbols"], coded["extra"])
