@@ -136,6 +136,25 @@ def test_a_writer_that_gives_up_waiting_lets_readers_in(monkeypatch: pytest.Monk
         assert not lock.readers
 
 
+class PressedAfterLeaving(set[object]):
+    """Ctrl-C as soon as a holder has left: Python looks for signals after each call into C."""
+
+    def discard(self, token: object) -> None:
+        super().discard(token)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("how", ["shared", "exclusive"])
+def test_whoever_is_interrupted_while_leaving_a_lock_has_left(how: str) -> None:
+    lock = SharedLock()
+    for name, value in vars(lock).items():
+        if isinstance(value, set):
+            setattr(lock, name, PressedAfterLeaving())
+    with pytest.raises(KeyboardInterrupt), getattr(lock, how)():
+        pass
+    assert not any(value for value in vars(lock).values() if isinstance(value, set))
+
+
 def test_two_first_writes_of_different_dimension(tmp_path: Path) -> None:
     both = threading.Barrier(2)
 

@@ -35,13 +35,13 @@ class SharedLock:
         self._guard = threading.Lock()  # entered as such: a Condition's own `with` is Python, which may be left locked
         self._changed = threading.Condition(self._guard)
         self.readers: set[object] = set()
-        self._waiting: set[object] = set()
-        self._writing: set[object] = set()
+        self._writers: set[object] = set()  # which wait, or write: leaving both is one call
+        self._writing: object = None  # who writes, while it is among the writers
 
     def acquire_shared(self, token: object) -> None:
         """Wait until no writer has the lock or waits for it, then be among its readers."""
         with self._guard:
-            while self._writing or self._waiting:
+            while self._writers:
                 self._changed.wait(LOOK_SECONDS)
             self.readers.add(token)
 
@@ -74,14 +74,12 @@ class SharedLock:
         token = object()
         try:
             with self._guard:
-                self._waiting.add(token)
-                while self._writing or self.readers:
+                self._writers.add(token)
+                while self._writing in self._writers or self.readers:
                     self._changed.wait(LOOK_SECONDS)
-                self._writing.add(token)
-                self._waiting.discard(token)
+                self._writing = token
             yield
         finally:
-            self._waiting.discard(token)
-            self._writing.discard(token)
+            self._writers.discard(token)
             with self._guard:
                 self._changed.notify_all()
