@@ -66,7 +66,7 @@ class Save:
     def hold_up(self, work: Callable[[], Any]) -> Running:
         """Work that comes to wait for the save, as it should or, as it must not, with the lock that queries need."""
         running, end = Running(work), time.monotonic() + 60
-        while not (self.awaited.is_set() or self.session.lock._writing) and time.monotonic() < end:
+        while not (self.awaited.is_set() or self.session.lock.alone.locked()) and time.monotonic() < end:
             time.sleep(0.001)
         return running
 
@@ -169,7 +169,7 @@ def test_a_write_that_gives_up_waiting_for_a_save_has_done_nothing(
 
     with opened(tmp_path) as box, saving(box, monkeypatch) as save:
         with monkeypatch.context() as patch:
-            patch.setattr(box._session.saving._changed, "wait", interrupted)
+            patch.setattr(box._session.saving._left, "wait", interrupted)
             assert isinstance(Running(lambda: box.delete([3])).result(), KeyboardInterrupt)
         assert Running(lambda: box.query(X[3], 1)[0].id).result() == 3
         assert Running(lambda: box.add(["more"], X[N : N + 1])).result() == ["more"]

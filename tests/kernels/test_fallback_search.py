@@ -227,18 +227,19 @@ def test_a_writer_waits_for_readers_and_goes_before_the_next() -> None:
     gate, log, inside, leave = Gate(), [], threading.Event(), threading.Event()
 
     def read_long() -> None:
-        with gate.shared():
+        def work() -> None:
             inside.set()
             leave.wait(10)
             log.append("reader")
+
+        gate.read(work)
 
     def write() -> None:
         with Exclusive(gate):
             log.append("writer")
 
     def read_late() -> None:
-        with gate.shared():
-            log.append("late reader")
+        gate.read(lambda: log.append("late reader"))
 
     threads = [threading.Thread(target=work) for work in (read_long, write, read_late)]
     threads[0].start()
@@ -251,6 +252,45 @@ def test_a_writer_waits_for_readers_and_goes_before_the_next() -> None:
     for thread in threads:
         thread.join(10)
     assert log == ["reader", "writer", "late reader"]
+
+
+class PressedAfterLeaving(dict[object, bool]):
+    """Ctrl-C as soon as a reader has left: Python looks for signals after each call into C."""
+
+    def pop(self, *token: object) -> Any:
+        super().pop(*token)
+        raise KeyboardInterrupt
+
+
+def test_a_search_that_is_interrupted_while_it_leaves_has_left_the_gate() -> None:
+    from vsearch.kernels.numba_base import Exclusive, Gate
+
+    gate = Gate()
+    gate._readers = PressedAfterLeaving()
+    kept = []  # as a notebook keeps the last error, and with it what its frames hold
+    with pytest.raises(KeyboardInterrupt) as caught:
+        gate.read(lambda: None)
+    kept.append(caught)
+    with Exclusive(gate):
+        assert not gate._readers
+
+
+def test_those_that_waited_while_one_wrote_go_before_the_next_writer() -> None:
+    from vsearch.kernels.numba_base import Exclusive, Gate
+
+    gate, log = Gate(), []
+    gate.enter_exclusive()
+    waiting = [threading.Thread(target=gate.read, args=(lambda: log.append("reader"),)) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    while len(gate._readers) < 3:
+        pass
+    gate.leave_exclusive()
+    with Exclusive(gate):  # at once
+        log.append("writer")
+    for thread in waiting:
+        thread.join(10)
+    assert log == ["reader"] * 3 + ["writer"]
 
 
 def test_a_search_that_fails_leaves_the_gate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -218,13 +219,15 @@ class Readable:
         self._asked(Q)
         session = self._session
         answers = None if texts is not None or wish.diversity else self._promptly(Q, wish, tree, columns)
-        if answers is not None:
-            return answers[0] if single else answers
-        with session.view() as connection:
+
+        def look(connection: sqlite3.Connection) -> list[list[Record]]:
             memory, matches = session.memory, None
             if tree is not None:
                 matches = self._filters.matches(connection, tree, memory.version, memory.next_row)
-            answers = reading.hits(connection, search(connection, memory, Q, texts, wish, matches), columns)
+            return reading.hits(connection, search(connection, memory, Q, texts, wish, matches), columns)
+
+        if answers is None:
+            answers = session.view(look)
         return answers[0] if single else answers
 
     def _asked(self, Q: np.ndarray) -> None:

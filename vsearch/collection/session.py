@@ -15,8 +15,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeAlias
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from vsearch.collection.shared_lock import SharedLock
 from vsearch.errors import ClosedError, LockedError, ParameterError, ReadOnlyError
 from vsearch.storage.failpoints import failpoint
 from vsearch.storage.locks import WriterLock
+
+T = TypeVar("T")
 
 
 class Change(NamedTuple):
@@ -200,11 +202,11 @@ class Session:
             try:
                 connection.execute("BEGIN")
                 yield connection
-            finally:
-                with suppress(sqlite3.Error):
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                self._give(connection)
+                connection.execute("ROLLBACK")
+            except BaseException:
+                connection.close()  # used again, it would show the past for as long as the error's frames keep a cursor
+                raise
+            self._give(connection)
 
     def _give(self, connection: sqlite3.Connection) -> None:
         if self._closed:
@@ -231,9 +233,8 @@ class Session:
             return True
         return self.fetch("SELECT version FROM state", ()) == [(version,)]
 
-    @contextmanager
-    def view(self) -> Iterator[sqlite3.Connection]:
-        """A read transaction and the shared lock: file and memory show the same version."""
+    def view(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What the work returns, in a read transaction and under the shared lock: file and memory show the same."""
         while True:
             token = object()
             try:
@@ -241,8 +242,7 @@ class Session:
                 with self.reading() as connection:
                     (version,) = connection.execute("SELECT version FROM state").fetchone()
                     if version == self.memory.version:
-                        yield connection
-                        return
+                        return work(connection)
             finally:
                 self.lock.readers.discard(token)
                 self.lock.wake()
@@ -262,7 +262,8 @@ class Session:
             if known.version < state.log_start:
                 if known.version < 0 or state.dim is None:  # an apply broke off: nothing there can be relied on
                     fresh = snapshot.restore(self.folder, connection, state, coded=self._coded)
-                    with self.lock.exclusive():
+                    with self.lock.alone:
+                        self.lock.drain()
                         self.memory, self.dim, self._unsure = fresh, state.dim, False
                     return True
                 live = read_rows(connection.execute("SELECT row FROM vectors ORDER BY row"))
@@ -271,7 +272,8 @@ class Session:
                 query = "SELECT row FROM removed WHERE version > ? AND row < ?"
                 removed = read_rows(connection.execute(query, (known.version, known.next_row)))
             rows, vectors = read_vectors(connection, state.dim or 0, known.next_row)
-            with self.lock.exclusive():
+            with self.lock.alone:
+                self.lock.drain()
                 self.dim = state.dim
                 known.apply(state.version, state.next_row, removed, rows, vectors)
                 self._unsure = False
@@ -320,7 +322,8 @@ class Session:
         """Show a committed change in memory, if that shows what was before."""
         if self.memory.version == before.version:
             rows = before.next_row + np.array(change.places, np.int64)
-            with self.lock.exclusive():
+            with self.lock.alone:
+                self.lock.drain()
                 self.dim = after.dim
                 self.memory.apply(after.version, after.next_row, change.removed, rows, change.vectors)
                 self._unsure = False

@@ -1,16 +1,15 @@
 """A lock that many readers share or one writer has alone; a waiting writer goes before new readers.
 
-Ctrl-C may come between any two lines of whoever holds it. So a holder is a token in a set, which leaves by one call
-into C that may as well be made twice, and who waits looks again by itself: a notification may have been cut off.
+Ctrl-C may come between any two lines of whoever holds it, and the error that it raises may be kept (as a notebook keeps
+the last one), and with it all that its frames hold: a generator that waits to be closed, say. So both leave by one call
+into C: a writer has a lock of `threading`, whose `with` is C, and a reader is a token in a set.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.05  # who waits looks again by itself: a notification may have been cut off
 
 
 class SharedLock:
@@ -18,68 +17,43 @@ class SharedLock:
 
     Attributes
     ----------
+    alone : lock of the writer, who then waits for the readers by `drain`; new ones pass through it
     readers : set of the tokens of those that hold it together
 
     Examples
     --------
     >>> lock = SharedLock()
-    >>> with lock.shared(), lock.shared():
-    ...     len(lock.readers)
-    2
-    >>> with lock.exclusive():
+    >>> token = object()
+    >>> try:
+    ...     lock.acquire_shared(token)
+    ... finally:
+    ...     lock.readers.discard(token)  # itself, and not by a method: Ctrl-C may come before a method's first line
+    ...     lock.wake()
+    >>> with lock.alone:
+    ...     lock.drain()
     ...     len(lock.readers)
     0
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()  # entered as such: a Condition's own `with` is Python, which may be left locked
-        self._changed = threading.Condition(self._guard)
+        self.alone = threading.Lock()
         self.readers: set[object] = set()
-        self._writers: set[object] = set()  # which wait, or write: leaving both is one call
-        self._writing: object = None  # who writes, while it is among the writers
+        self._guard = threading.Lock()  # entered as such: a Condition's own `with` is Python, which may be left locked
+        self._left = threading.Condition(self._guard)
 
     def acquire_shared(self, token: object) -> None:
         """Wait until no writer has the lock or waits for it, then be among its readers."""
-        with self._guard:
-            while self._writers:
-                self._changed.wait(LOOK_SECONDS)
+        with self.alone:
             self.readers.add(token)
 
     def wake(self) -> None:
         """Tell a writer that the last reader has left."""
         with self._guard:
             if not self.readers:
-                self._changed.notify_all()
+                self._left.notify_all()
 
     def drain(self) -> None:
         """Wait until no reader has the lock; the caller keeps others from coming."""
         with self._guard:
             while self.readers:
-                self._changed.wait(LOOK_SECONDS)
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Among other readers."""
-        token = object()
-        try:
-            self.acquire_shared(token)
-            yield
-        finally:
-            self.readers.discard(token)
-            self.wake()
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Alone."""
-        token = object()
-        try:
-            with self._guard:
-                self._writers.add(token)
-                while self._writing in self._writers or self.readers:
-                    self._changed.wait(LOOK_SECONDS)
-                self._writing = token
-            yield
-        finally:
-            self._writers.discard(token)
-            with self._guard:
-                self._changed.notify_all()
+                self._left.wait(LOOK_SECONDS)

@@ -190,7 +190,8 @@ class Upkeep:
     def _seal(self) -> tuple[int, Memory]:
         """Close the last part; the row at which it ends, and the memory that this is true of: another one takes its
         place where an apply broke off, and what was begun for this one must not go into that."""
-        with self.session.writing, self.session.lock.exclusive():
+        with self.session.writing, self.session.lock.alone:
+            self.session.lock.drain()
             memory = self.session.memory
             memory.seal()
             return memory.parts[-1].first, memory
@@ -223,7 +224,8 @@ class Upkeep:
             gone = np.setdiff1d(rows, live, assume_unique=True)
             if len(gone):
                 index.remove(gone)
-            with session.lock.exclusive():
+            with session.lock.alone:
+                session.lock.drain()
                 memory.parts = [Part(0, index, len(rows) if final else 0), *later]
 
     def _fitted(self, rows: np.ndarray, vectors: np.ndarray, final: bool, threads: int | None) -> Index:
@@ -261,7 +263,8 @@ class Upkeep:
                 with session.reading() as connection:
                     rows, vectors = read_vectors(connection, session.dim or 0, first, last)
                 start = time.perf_counter()
-                with session.lock.exclusive():
+                with session.lock.alone:
+                    session.lock.drain()
                     self._move(memory, last, rows, vectors)
                 seconds = time.perf_counter() - start
             size = max(16, min(4096, int(size * min(2.0, PIECE_SECONDS / max(seconds, 1e-6)))))
@@ -279,7 +282,7 @@ class Upkeep:
     def _save(self) -> None:
         """Save the index as it is, unless it is saved."""
         session = self.session
-        with session.lock.shared():
+        with session.writing:
             memory = session.memory
             index, version, size = memory.index, memory.version, len(memory.parts[0])
             end = memory.parts[1].first if index is not None else 0

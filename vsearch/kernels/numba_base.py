@@ -20,9 +20,8 @@ touch the callers (numba_walk.py, numba_flat.py) or point NUMBA_CACHE_DIR somewh
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import numba
@@ -30,12 +29,14 @@ import numpy as np
 from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Int: TypeAlias = Any  # scalars in jitted code, whose arithmetic type checkers see differently from Numba
 Float: TypeAlias = Any
 Bool: TypeAlias = Any
 
 L2, INNER_PRODUCT, COSINE = 0, 1, 2
 METRICS = {"l2": L2, "ip": INNER_PRODUCT, "cosine": COSINE}
+LOOK_SECONDS = 0.05  # who waits looks again by itself: a notification may have been cut off
 TASKS_PER_THREAD = 4  # enough that a slow piece does not leave the others idle
 
 
@@ -119,49 +120,45 @@ class Gate:
     before the next (csrc/base/gate.hpp)."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._readers = 0
-        self._readers_waiting = 0
-        self._owed = 0  # of those that wait, how many enter before any writer
+        self._guard = threading.Lock()  # entered as such: a Condition's own `with` is Python, which may be left locked
+        self._changed = threading.Condition(self._guard)
+        self._readers: dict[object, bool] = {}  # by token: whether it reads, or waits; leaving both is one call into C
+        self._owed: set[object] = set()  # of those that waited, who enter before any writer, while they are readers
         self._writers_waiting = 0
         self._writing = False
 
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """For the time of a search."""
-        with self._changed:
-            self._readers_waiting += 1
-            try:
-                self._changed.wait_for(lambda: not self._writing and (not self._writers_waiting or self._owed > 0))
-                self._readers += 1
-            finally:
-                self._readers_waiting -= 1
-                self._owed = max(0, self._owed - 1)
-                self._changed.notify_all()  # a writer may wait for those that were owed
+    def read(self, work: Callable[[], T]) -> T:
+        """What the work returns; nobody writes meanwhile. Ctrl-C may come between any two lines of it."""
+        token = object()
         try:
-            yield
+            with self._guard:
+                self._readers[token] = False
+                while self._writing or (self._writers_waiting and token not in self._owed):
+                    self._changed.wait(LOOK_SECONDS)
+                self._readers[token] = True
+            return work()
         finally:
-            with self._changed:
-                self._readers -= 1
-                if not self._readers:
-                    self._changed.notify_all()
+            self._readers.pop(token, None)
+            with self._guard:
+                self._changed.notify_all()
 
     def enter_exclusive(self) -> None:
-        """Waits until nobody reads or writes, and keeps both out."""
-        with self._changed:
+        """Waits until nobody reads or writes, and keeps both out. Ctrl-C is held off by whoever writes."""
+        with self._guard:
             self._writers_waiting += 1
             try:
-                self._changed.wait_for(lambda: not self._writing and not self._readers and not self._owed)
+                while self._writing or True in self._readers.values() or not self._owed.isdisjoint(self._readers):
+                    self._changed.wait(LOOK_SECONDS)
                 self._writing = True
             finally:
                 self._writers_waiting -= 1
-                self._changed.notify_all()  # a wait that Ctrl-C ended must not leave the door shut
+                self._changed.notify_all()  # a wait that was ended must not leave the door shut
 
     def leave_exclusive(self) -> None:
         """Lets the others in."""
-        with self._changed:
+        with self._guard:
             self._writing = False
-            self._owed = self._readers_waiting
+            self._owed = set(self._readers)
             self._changed.notify_all()
 
 

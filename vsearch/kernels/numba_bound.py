@@ -100,7 +100,8 @@ class BoundWalk(ABC):
         many = queries.reshape(-1, self.dim)
         ids, distances = np.empty((len(many), k), np.int64), np.empty((len(many), k), np.float32)
         bitmap = NO_FILTER if filter is None else array(filter, np.uint8)
-        with self._gate.shared():
+
+        def find_all() -> None:
             x = self.arrays
             require(filter is None or bitmap.size >= (x.shown + 7) // 8, "filter: wrong length")
             visits = most if filter is None else int(float(most) * x.n / max(matches, 1))
@@ -110,6 +111,8 @@ class BoundWalk(ABC):
                     find(x, visits, bitmap, Found(many, first, last, work, distances, ids))
 
             over_ranges(len(many), threads, 1, some)
+
+        self._gate.read(find_all)
         shape = (*queries.shape[:-1], k)
         return ids.reshape(shape), distances.reshape(shape)
 

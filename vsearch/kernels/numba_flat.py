@@ -237,9 +237,12 @@ class FlatScan:
         require(k > 0 and threads > 0, "k and threads must be positive")
         many = queries.reshape(-1, self._dim)
         walk = _search_few if len(many) < MANY_QUERIES else _search_many
-        with self._gate.shared():
+
+        def find() -> tuple[np.ndarray, np.ndarray]:
             slots, n = self._matches(filter)
-            ids, distances = walk(self._rows, self._metric, many, self._ids, slots, n, k, threads)
+            return walk(self._rows, self._metric, many, self._ids, slots, n, k, threads)
+
+        ids, distances = self._gate.read(find)
         shape = (*queries.shape[:-1], k)
         return ids.reshape(shape), distances.reshape(shape)
 

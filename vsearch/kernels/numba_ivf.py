@@ -138,7 +138,8 @@ class IvfScan:
         many = queries.reshape(-1, self._dim)
         ids, distances = np.empty((len(many), k), np.int64), np.empty((len(many), k), np.float32)
         bitmap = NO_FILTER if filter is None else array(filter, np.uint8)
-        with self._gate.shared():
+
+        def find() -> None:
             x = self._arrays
             require(filter is None or bitmap.size >= (x.n + 7) // 8, "filter: wrong length")
             few = filter is not None and matches_are_few(matches, k, x.n, probes, len(self._coarse.centroids))
@@ -151,6 +152,8 @@ class IvfScan:
                     self._counters += work.queue.counts[SCANNED:]
 
             over_ranges(len(many), threads, 1, piece)
+
+        self._gate.read(find)
         shape = (*queries.shape[:-1], k)
         return ids.reshape(shape), distances.reshape(shape)
 
@@ -163,10 +166,13 @@ class IvfScan:
         """(estimates of the symbols, their lower bounds, estimates from all bits) of every slot."""
         query = array(query, np.float32)
         require(query.shape == (self._dim,) and self._codec is not None, "estimate: wrong shape, or no codes")
-        with self._gate.shared():
+
+        def estimates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             first, bound, full = (np.empty(self._arrays.n, dtype=np.float32) for _ in range(3))
             estimate_all(self._arrays, query, np.float32(epsilon), new_work(self._arrays, 1), first, bound, full)
-        return first, bound, full
+            return first, bound, full
+
+        return self._gate.read(estimates)
 
     def counters(self) -> dict[str, int]:
         """What the searches so far did."""
