@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vsearch.kernels.numba_base import Bool, Float, Int, array, jit, over_ranges, parallel, require
+from vsearch.kernels.numba_base import Bool, Float, Int, array, frozen, jit, over_ranges, parallel, require
 
 MOST_CENTROIDS = 256
 CENTROID_MULTIPLE = 16
@@ -85,7 +85,7 @@ def _split(books: Books, s: int) -> Split:
         bias += rows[:, j] * rows[:, j]
     bias *= HALF
     cross = np.empty((len(rows) if last - first > 1 else 0, len(rows)), dtype=np.float32)
-    return Split(np.ascontiguousarray(rows.T), bias, cross, np.zeros(len(cross), dtype=np.uint8))
+    return Split(frozen(np.ascontiguousarray(rows.T)), bias, cross, np.zeros(len(cross), dtype=np.uint8))
 
 
 @jit

@@ -35,6 +35,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -84,7 +85,7 @@ class Entry:
         """What NumPy reads it as."""
         return np.dtype(DTYPES[self.tag])
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Its size in the file."""
         return math.prod(self.shape) * self.dtype.itemsize
