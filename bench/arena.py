@@ -228,11 +228,15 @@ class Arena:
             for effort in ladder:
                 question = {"k": self.k, "effort": effort, "core": self.core}
                 reply = contestant.ask("one_by_one", **question, ids=True)
-                sample = Sample(effort, self.recall(np.array(reply["ids"], dtype=np.int64)))
+                sample = Sample(effort, self.recall(self._found(reply["ids"])))
                 sample.add(0, reply["parts"])
                 contestant.samples.append(sample)
                 if sample.recall >= FULL:
                     break
+
+    def _found(self, ids: list[list[int]]) -> np.ndarray:
+        """Ids as an array; some libraries fill up with what is in memory where they find fewer: not found, too."""
+        return np.array([[id if 0 <= id < self.shape[0] else -1 for id in row] for row in ids], dtype=np.int64)
 
     def _worth(self, samples: list[Sample]) -> list[Sample]:
         """The points near the front, from the last one below the floor upwards."""

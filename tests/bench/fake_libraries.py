@@ -51,6 +51,14 @@ class Exact(Library):
         return {"visited": self.looked}
 
 
+class Padded(Exact):
+    """Finds half of what is asked for; the rest is what was in memory."""
+
+    def single(self, k: int, effort: Effort) -> Callable[[np.ndarray], Any]:
+        find = super().single(k // 2, effort)
+        return lambda query: (np.append(find(query)[0], [7565935] * (k - k // 2)), np.zeros(k))
+
+
 class Missing(Exact):
     """Not installed."""
 

@@ -49,7 +49,7 @@ def field(libraries: ModuleType, *kinds: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_run_lists_everybody(bench: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = field(bench("libraries"), "Exact", "Missing", "Crash", "LateCrash", "Refuse")
+    known = field(bench("libraries"), "Exact", "Padded", "Missing", "Crash", "LateCrash", "Refuse")
     command = [str(data), "--queries", "50", "--rounds", "2", "--threads", "1", "--out", str(tmp_path / "out" / "all")]
     [path] = bench("peers").main(command, known)
     figures = json.loads(path.read_text(encoding="utf-8"))
@@ -59,6 +59,7 @@ def test_a_run_lists_everybody(bench: Any, data: Path, tmp_path: Path, capsys: p
         "vsearch-ivf": "measured",
         "vsearch-flat": "measured",
         "fake-exact": "measured",
+        "fake-padded": "measured",
         "fake-missing": "not installed",
         "fake-crash": "crashed",
         "fake-latecrash": "crashed",
@@ -68,6 +69,7 @@ def test_a_run_lists_everybody(bench: Any, data: Path, tmp_path: Path, capsys: p
     assert rows["fake-latecrash"]["why"] == "exit code 3 in `one_by_one`: a library that talks on standard output"
     assert len(rows["fake-latecrash"]["points"]) == 2, "what was measured before the crash stays"
     assert rows["fake-refuse"]["why"] == "build: ValueError: not on this processor"
+    assert [point["recall"] for point in rows["fake-padded"]["points"]][-2:] == [0.5, 0.5]
     exact = rows["fake-exact"]
     assert exact["version"] == np.__version__ and exact["peak_bytes"] >= 0
     assert exact["bytes_per_vector"] == pytest.approx(64, abs=1) and exact["bytes_from"] == "saved files"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsearch.errors import DimensionError, ParameterError
+from vsearch.errors import DimensionError, ParameterError, UnknownIdError
 from vsearch.evaluate import Truth, ground_truth, id_recall, recall_at_k
 
 METRICS = ("l2", "ip", "cosine")
@@ -99,3 +99,6 @@ def test_what_cannot_be_judged_is_refused(data: Pair) -> None:
         Truth(X, Q, 10, ids=np.zeros((len(Q), 4), dtype=int))
     with pytest.raises(DimensionError, match="one row for each of the 30 queries"):
         Truth(X, Q, 10).recall(np.zeros((31, 10), dtype=int))
+    for judge in (lambda ids: Truth(X, Q, 10).recall(ids), lambda ids: Truth(X, Q, 10, ids=ids)):
+        with pytest.raises(UnknownIdError, match=f"rows of X, of which there are {len(X)}, or negative; got 7565935"):
+            judge(np.full((len(Q), 10), 7565935))

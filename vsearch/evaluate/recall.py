@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vsearch._validate import check_choice, check_k
-from vsearch.errors import DimensionError
+from vsearch.errors import DimensionError, UnknownIdError
 from vsearch.evaluate.truth import METRICS, ground_truth, pair_distances, take_rows
 
 #: Relative tolerance of a tie; see the head of this file.
@@ -73,7 +73,7 @@ class Truth:
                 f"`ids` must have shape ({len(self.Q)}, at least {k}); got {ids.shape}. "
                 "The file may hold fewer true neighbours than the k asked for."
             )
-        self.ids = ids[:, :k].astype(np.int64)
+        self.ids = _known(ids[:, :k], self.X.shape[0])
         distances = pair_distances(self.X, self.Q, self.ids, metric)
         self.count = (self.ids >= 0).sum(axis=1)
         reachable = np.where(self.ids >= 0, distances, -np.inf)
@@ -97,9 +97,14 @@ class Truth:
         Parameters
         ----------
         ids : int array of shape (m, at least k)
-            What the index returned for the first m queries.
+            What the index returned for the first m queries, negative where it found nothing.
+
+        Raises
+        ------
+        UnknownIdError
+            Where an id is that of no row of X.
         """
-        ids = _answers(ids, self.k, len(self.ids))
+        ids = _known(_answers(ids, self.k, len(self.ids)), self.X.shape[0])
         distances = pair_distances(self.X, self.Q[: len(ids)], ids, self.metric)
         right = (distances <= self.limit[: len(ids), None]) & _first_time(ids)
         count = self.count[: len(ids)]
@@ -160,6 +165,12 @@ def id_recall(ids: Any, true_ids: Any, k: int | None = None) -> float:
     count = (true_ids[: len(ids)] >= 0).sum(axis=1)
     shares = np.where(count > 0, right.sum(axis=1) / np.maximum(count, 1), 1.0)
     return float(shares.mean()) if len(shares) else 1.0
+
+
+def _known(ids: np.ndarray, n: int) -> np.ndarray:
+    if ids.size and ids.max() >= n:
+        raise UnknownIdError(f"`ids` must be rows of X, of which there are {n}, or negative; got {ids.max()}.")
+    return ids.astype(np.int64)
 
 
 def _answers(ids: Any, k: int, nq: int) -> np.ndarray:
