@@ -267,12 +267,10 @@ def test_a_search_that_is_interrupted_while_it_leaves_has_left_the_gate() -> Non
 
     gate = Gate()
     gate._readers = PressedAfterLeaving()
-    kept = []  # as a notebook keeps the last error, and with it what its frames hold
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook keeps the last error, and what its frames hold
         gate.read(lambda: None)
-    kept.append(caught)
     with Exclusive(gate):
-        assert not gate._readers
+        assert kept and not gate._readers
 
 
 def test_those_that_waited_while_one_wrote_go_before_the_next_writer() -> None:

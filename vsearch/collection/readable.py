@@ -219,6 +219,8 @@ class Readable:
         self._asked(Q)
         session = self._session
         answers = None if texts is not None or wish.diversity else self._promptly(Q, wish, tree, columns)
+        if answers is not None:
+            return answers[0] if single else answers
 
         def look(connection: sqlite3.Connection) -> list[list[Record]]:
             memory, matches = session.memory, None
@@ -226,8 +228,7 @@ class Readable:
                 matches = self._filters.matches(connection, tree, memory.version, memory.next_row)
             return reading.hits(connection, search(connection, memory, Q, texts, wish, matches), columns)
 
-        if answers is None:
-            answers = session.view(look)
+        answers = session.view(look)
         return answers[0] if single else answers
 
     def _asked(self, Q: np.ndarray) -> None:
