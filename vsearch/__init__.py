@@ -30,7 +30,7 @@ from vsearch.errors import (
     UnknownIdError,
     VsearchError,
 )
-from vsearch.index import IVF, Flat, Graph, Index, load
+from vsearch.index import IVF, Flat, Graph, Index, build, load
 from vsearch.quantize import (
     LVQ,
     OPQ,
@@ -84,6 +84,7 @@ __all__ = [
     "UnknownIdError",
     "VsearchError",
     "__version__",
+    "build",
     "load",
     "show_config",
 ]

@@ -56,6 +56,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return run("demo", "--out", out, "--passes", "1").output, out
 
 
+def test_build_chooses_what_does_as_asked(vectors: Path, tmp_path: Path) -> None:
+    path = tmp_path / "chosen.vsx"
+    text = run("build", vectors, path, "--metric", "cosine", "--recall", "0.9").output
+    chosen = vs.load(path)
+    assert isinstance(chosen, vs.Graph) and chosen.recall == 0.9 and text.startswith("Graph(metric='cosine'")
+    run("build", vectors, path, "--metric", "cosine", "--memory", "400kB")
+    assert isinstance(vs.load(path), vs.IVF) and vs.load(path).nbytes <= 400_000
+    doubt = run("build", vectors, path, "--metric", "cosine", "--memory", "130kB", "--recall", "1").output
+    assert "recall 1 was not reached within 130 kB; Flat(" in doubt and vs.load(path).nbytes <= 130_000
+    run("build", vectors, path, "--metric", "cosine", "--index", "ivf16", "--recall", "0.8")
+    assert isinstance(vs.load(path), vs.IVF) and vs.load(path).recall == 0.8
+
+
 def test_demo_measures_three_indexes(demo: tuple[str, Path]) -> None:
     text, _ = demo
     rows = re.findall(
@@ -254,6 +267,26 @@ def test_datasets_list_shows_what_is_here() -> None:
         (("bench", "wordnet-10k-384"), "or an existing file; got 'wordnet-10k-384'. Did you mean wordnet-10k-384-angu"),
         (("bench", "wordnet-10k-384-angular", "--index", "hnsw"), "`index` must be a name such as flat"),
         (("bench", "wordnet-10k-384-angular", "--targets", "1.5"), "`targets` must be recalls in (0, 1]"),
+        (
+            ("build", "x.npy", "x.vsx", "--lists", "4"),
+            "`lists` must be given with an `index`, such as ivf-rabitq; got 4.",
+        ),
+        (
+            ("build", "x.npy", "x.vsx", "--bits", "4"),
+            "`bits` must be given with an `index`, such as ivf-rabitq; got 4.",
+        ),
+        (
+            ("build", "x.npy", "x.vsx", "--index", "flat", "--memory", "1MB"),
+            "`memory` must not be given with `index`, whose size is its own; got '1MB'.",
+        ),
+        (
+            ("build", "wordnet-10k-384-angular", "x.vsx", "--memory", "lots"),
+            "`memory` must be a number of bytes, or in",
+        ),
+        (
+            ("build", "wordnet-10k-384-angular", "x.vsx", "--recall", "2"),
+            "`recall` must be a number in (0, 1]; got 2.0.",
+        ),
         (("build", "wordnet-10k-384-angular", "x.vsx", "--index", "flat", "--lists", "4"), "`lists` must not be given"),
         (("build", "wordnet-10k-384-angular", "x.vsx", "--metric", "hamming"), "`metric` must be"),
         (("info", "no-such-file.vsx"), "no-such-file.vsx"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vsearch as vs
-from vsearch.index.base import MOST_FIRST
+from vsearch.index.pieces import MOST_FIRST
 
 rng = np.random.default_rng(8)
 X = rng.standard_normal((1500, 40)).astype(np.float32)

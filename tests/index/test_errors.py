@@ -82,6 +82,14 @@ NO_PATH: list[Fault] = [
     ("", P, "`path` must be the name of a file; got ''."),
     ("a\0b", P, "`path` must be the name of a file; got 'a\\x00b'."),
 ]
+IN_WORDS = "`memory` must be a number of bytes, or in words such as '512MB'; got "
+SIZES: list[Fault] = [
+    (0, P, "`memory` must be an int >= 1; got 0."),
+    (1e9, T, "`memory` must be an int >= 1; got 1000000000.0."),
+    (True, T, "`memory` must be an int >= 1; got True (bool)."),
+    *((wrong, P, f"{IN_WORDS}{wrong!r}.") for wrong in ("", "512", "MB", "-1MB", "1e9B", "1,5GB", "0.1 B", "2 MB/s")),
+    ("1kB", P, "`memory` must be at least 1.44 kB or so for 60 vectors of 8 dimensions; got 1 kB."),
+]
 WANTED = "`quantizer` must be a quantizer, as vs.RaBitQ(), or None; got "
 NO_QUANTIZER: list[Fault] = [
     ("rabitq", T, f"{WANTED}'rabitq'."),
@@ -177,6 +185,18 @@ ELSEWHERE: dict[str, tuple[list[Fault], Callable[[Any], Any]]] = {
     "Graph.refine": (REFINE_OF_GRAPH, lambda v: vs.Graph(refine=v)),
     "Graph.seed": (ints("seed", 0, TOP), lambda v: vs.Graph(seed=v)),
     "load.path": (NO_PATH, lambda v: vs.load(v)),
+    "build.X": (matrices("X", None), lambda v: vs.build(v)),
+    "build.metric": (METRICS, lambda v: vs.build(X, v)),
+    "build.recall": (numbers("recall", "(0, 1]", [0, -0.5, 1.01, 2]), lambda v: vs.build(X, recall=v)),
+    "build.memory": (SIZES, lambda v: vs.build(X, memory=v)),
+    "build.ids": (some_ids(N), lambda v: vs.build(X, ids=v)),
+    "build.queries": (
+        [fault for fault in matrices("queries", D) if fault[0] is not None],
+        lambda v: vs.build(X, queries=v),
+    ),
+    "build.seed": (ints("seed", 0, TOP), lambda v: vs.build(X, seed=v)),
+    "build.threads": (ints("threads", 1, 1024, none=True), lambda v: vs.build(X, threads=v)),
+    "build.progress": (flags("progress", none=True), lambda v: vs.build(X, progress=v)),
 }
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -234,7 +254,8 @@ def test_no_parameter_is_forgotten() -> None:
         for method, call in inspect.getmembers(cls, inspect.isfunction):
             if not method.startswith("_"):
                 assert {f"{method}.{name}" for name in parameters(call)} <= set(FITTING)
-    assert {f"load.{name}" for name in parameters(vs.load)} <= known
+    for function in (vs.load, vs.build):
+        assert {f"{function.__name__}.{name}" for name in parameters(function)} <= known
 
 
 # ------------------------------------------------------------------------------------------- what depends on the state
@@ -255,6 +276,12 @@ def test_not_fitted(kind: str, tmp_path: Path) -> None:
         assert str(caught.value) == message
     assert len(index) == 0 and 3 not in index and index.dim is None and "not fitted" in repr(index)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recall_of_the_index_is_checked(index: Any) -> None:
+    for fault in numbers("recall", "(0, 1]", [0, -0.5, 1.01, 2]):
+        refuses(fault, lambda value: setattr(index, "recall", value))
+    assert index.recall == 0.95
 
 
 def test_recall_and_effort_exclude_each_other(index: Any) -> None:

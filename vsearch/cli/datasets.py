@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vsearch._text import kilobytes
 from vsearch.cli import show
 from vsearch.evaluate import Table
 from vsearch.evaluate.datasets import download, list_datasets
@@ -15,7 +16,7 @@ from vsearch.evaluate.datasets import download, list_datasets
 def list_known() -> None:
     """Show the known data sets and which of them are on this machine."""
     rows = [
-        [entry.name, entry.n, entry.dim, entry.metric, show.kilobytes(entry.size), "yes" if entry.is_here() else ""]
+        [entry.name, entry.n, entry.dim, entry.metric, kilobytes(entry.size), "yes" if entry.is_here() else ""]
         for entry in list_datasets()
     ]
     show.table(Table("", ["data set", "vectors", "dim", "metric", "size", "here"], rows, ["", ",d", "d", "", "", ""]))

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.text import Text
 
+from vsearch._text import kilobytes
 from vsearch.cli import given, show
 from vsearch.cli.specs import EXAMPLES, IndexSpec
 from vsearch.errors import ParameterError
 from vsearch.evaluate.datasets import Dataset, load_dataset
+from vsearch.index.auto import build as choose
+from vsearch.index.base import DEFAULT_RECALL
 
 #: Queries of a file that are asked where the answers are printed for reading and nothing says how many.
 READ = 10
@@ -29,7 +34,11 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads; all by defaul
 def build(
     data: Annotated[str, typer.Argument(help="A known data set (vsearch datasets list) or a file of vectors.")],
     out: Annotated[Path, typer.Argument(help="Where the index goes, such as words.vsx.")],
-    index: Annotated[str, typer.Option(help=f"A name such as {EXAMPLES}.")] = "ivf",
+    index: Annotated[
+        str | None, typer.Option(help=f"A name such as {EXAMPLES}; by default the fastest that does what is asked.")
+    ] = None,
+    recall: Annotated[float, typer.Option(help="What searches aim at where they are not told.")] = DEFAULT_RECALL,
+    memory: Annotated[str | None, typer.Option(help="Most that the index may keep, such as 512MB.")] = None,
     metric: Annotated[str | None, typer.Option(help="l2, ip or cosine; by default what the data set says.")] = None,
     bits: Annotated[int | None, typer.Option(min=1, max=8, help="Bits of the codes, as in ivf-rabitq4.")] = None,
     lists: Annotated[int | None, typer.Option(min=1, help="Lists of an IVF, as in ivf512.")] = None,
@@ -38,16 +47,37 @@ def build(
     threads: Threads = None,
 ) -> None:
     """Build an index from vectors and save it."""
-    spec = IndexSpec.parse(index).adjusted(bits=bits, lists=lists)
+    spec = _spec(index, memory, bits, lists)
     given.check_file(out)
     loaded = given.data_set(data, metric=metric, limit=limit)
     start = time.perf_counter()
-    built = spec.make(loaded.metric, seed).fit(loaded.train, threads=threads)
+    if spec is None:
+        options: dict[str, Any] = {"recall": recall, "memory": memory, "seed": seed, "threads": threads}
+        with warnings.catch_warnings(record=True) as doubts:
+            built = choose(loaded.train, loaded.metric, **options)
+        for doubt in doubts:
+            show.problems.print(Text(str(doubt.message), style="yellow"), soft_wrap=True)
+    else:
+        made = spec.make(loaded.metric, seed)
+        made.recall = recall
+        built = made.fit(loaded.train, threads=threads)
     seconds = time.perf_counter() - start
     built.save(out)
     show.console.print(str(built), markup=False)
-    show.console.print(f"\n  built in {seconds:.2f} s, {show.kilobytes(out.stat().st_size)} on disk", style="dim")
+    show.console.print(f"\n  built in {seconds:.2f} s, {kilobytes(out.stat().st_size)} on disk", style="dim")
     show.path("index", out)
+
+
+def _spec(index: str | None, memory: str | None, bits: int | None, lists: int | None) -> IndexSpec | None:
+    """The index that was named, None where it is to be chosen; what does not go with that is refused."""
+    if index is not None and memory is not None:
+        raise ParameterError(f"`memory` must not be given with `index`, whose size is its own; got {memory!r}.")
+    if index is not None:
+        return IndexSpec.parse(index).adjusted(bits=bits, lists=lists)
+    for name, value in (("bits", bits), ("lists", lists)):
+        if value is not None:
+            raise ParameterError(f"`{name}` must be given with an `index`, such as ivf-rabitq; got {value}.")
+    return None
 
 
 def query(
@@ -112,7 +142,7 @@ def info(index: Annotated[Path, typer.Argument(help="An index written by vsearch
 
     loaded = vs.load(index, mmap=True)
     show.console.print(str(loaded), markup=False)
-    show.console.print(f"\n  {show.kilobytes(index.stat().st_size)} on disk", style="dim")
+    show.console.print(f"\n  {kilobytes(index.stat().st_size)} on disk", style="dim")
 
 
 def _queries(

@@ -106,17 +106,3 @@ def hit(distance: float, text: str) -> None:
 def path(what: str, where: Path) -> None:
     """Print a path on a line of its own, never wrapped, so that it can be copied or clicked."""
     console.print(Text.assemble((f"  {what:<8}", "dim"), str(where.resolve())), soft_wrap=True)
-
-
-def kilobytes(count: float) -> str:
-    """Return a number of bytes for a reader.
-
-    Examples
-    --------
-    >>> kilobytes(512), kilobytes(15_360_000)
-    ('512 B', '15.4 MB')
-    """
-    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} B"

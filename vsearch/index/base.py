@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -38,6 +38,7 @@ from vsearch.errors import DuplicateIdError, NotFittedError, ParameterError, Unk
 from vsearch.index.calibrate import Calibration, calibrate
 from vsearch.index.filter import PreparedFilter, slot_bitmap
 from vsearch.index.idmap import IdMap
+from vsearch.index.pieces import Pieces
 from vsearch.kernels import core
 from vsearch.storage import container
 
@@ -48,9 +49,6 @@ METRICS = ("l2", "ip", "cosine")
 DEFAULT_RECALL = 0.95
 MAX_VECTORS = 2**32 - 64
 MAX_ID = 2**63 - 1
-SHORT_BATCH = 64  # queries that are searched for without a pause
-PIECE_SECONDS = 0.2  # of a longer batch
-MOST_FIRST = 4096  # queries of its first piece: how long they take is guessed from the last batch
 
 
 class Index(ABC):
@@ -72,7 +70,8 @@ class Index(ABC):
         self._scan: Any = None
         self._fit_queries: np.ndarray | None = None  # while it is built: what quantizers may learn from
         self._version = 0
-        self._piece = 256  # queries that a long batch begins with
+        self._recall = DEFAULT_RECALL
+        self._pieces = Pieces()
         self._write_lock = threading.RLock()
         self._state_lock = threading.RLock()
 
@@ -101,6 +100,15 @@ class Index(ABC):
     def bytes_per_vector(self) -> float:
         """`nbytes` over the number of vectors."""
         return self.nbytes / max(1, len(self))
+
+    @property
+    def recall(self) -> float:
+        """Share of the true neighbours that `search` aims at where it is not told, in (0, 1]; 0.95 unless it is set."""
+        return self._recall
+
+    @recall.setter
+    def recall(self, recall: float) -> None:
+        self._recall = check_float("recall", recall, 0, 1, open_low=True)
 
     def vector(self, id: int) -> np.ndarray:
         """The stored vector of an id, float32 (d,), to the precision of what is stored; a unit vector for cosine.
@@ -163,7 +171,7 @@ class Index(ABC):
         X = self._prepare(X)
         with self._write_lock, Progress(f"fit {self.kind}", progress) as bar:
             fresh = self._blank()
-            fresh._dim = dim
+            fresh._dim, fresh._recall = dim, self._recall
             fresh._fit_queries = samples
             order = fresh._build(X, threads, bar)
             fresh._fit_queries = None
@@ -295,7 +303,7 @@ class Index(ABC):
         ----------
         Q : array-like of shape (d,) for one query or (nq, d) for many
         k : int in [1, 65536], default 10
-        recall : float in (0, 1], default 0.95
+        recall : float in (0, 1], default that of the index, 0.95 where nobody has set another
             Share of the true neighbours wanted; the index finds the effort by its calibration. Beyond what that
             measured the effort grows as far as the last measurements let expect, at last to all there is; what cannot
             be reached even so (codes alone, `refine=None`, often cannot: `calibration` says how far it goes) is no
@@ -331,7 +339,8 @@ class Index(ABC):
         if not ordinary:
             check_flag("progress", progress)
         if filter is None and type(Q) is np.ndarray and Q.ndim == 2:
-            answer = self._in_pieces(self._find_given, Q, k, effort, resolve_threads(threads), progress)
+            several = resolve_threads(threads)
+            answer = self._pieces.search(lambda some: self._find_given(some, k, effort, several), Q, k, progress)
             if answer is not None:
                 return answer
         queries, single = check_queries("Q", Q, self._dim)
@@ -342,7 +351,8 @@ class Index(ABC):
             return self._filtered(queries, single, k, effort, filter, threads)
         if single:
             return self._find(queries[0], k, effort, threads)
-        return cast(Answer, self._in_pieces(self._find, queries, k, effort, threads, progress))
+        answer = self._pieces.search(lambda some: self._find(some, k, effort, threads), queries, k, progress)
+        return cast(Answer, answer)
 
     def _effort(self, k: int, recall: float | None, effort: float | None) -> float:
         """The effort asked for, by itself or by the recall that it reaches."""
@@ -352,43 +362,12 @@ class Index(ABC):
                     "`recall` and `effort` must not both be given; name the recall, or set the effort yourself."
                 )
             return check_float("effort", effort, 0, open_low=True)
-        recall = DEFAULT_RECALL if recall is None else check_float("recall", recall, 0, 1, open_low=True)
+        recall = self._recall if recall is None else check_float("recall", recall, 0, 1, open_low=True)
         if not self._calibrated:
             return 1.0
         if self.calibration is None:
             raise NotFittedError("This index has no calibration for `recall=`; give `effort=`, or fit it again.")
         return self.calibration.effort(k, recall)
-
-    def _in_pieces(
-        self,
-        find: Callable[[np.ndarray, int, float | None, int], Answer | None],
-        queries: np.ndarray,
-        k: int,
-        effort: float | None,
-        threads: int,
-        progress: bool | None,
-    ) -> Answer | None:
-        """Long batches in pieces of a fraction of a second, so that Ctrl-C and the progress bar work; None where `find`
-        has no answer to one of them.
-
-        Each piece wakes the threads anew, so the next batch begins with what this one found to fit.
-        """
-        if len(queries) <= SHORT_BATCH:
-            return find(queries, k, effort, threads)
-        ids = np.empty((len(queries), k), dtype=np.int64)
-        distances = np.empty((len(queries), k), dtype=np.float32)
-        with Progress("search", progress, total=len(queries)) as bar:
-            done, size = 0, self._piece
-            while done < len(queries):
-                end = min(done + size, len(queries))
-                found = find(queries[done:end], k, effort, threads)
-                if found is None:
-                    return None
-                ids[done:end], distances[done:end] = found
-                fitting = int((end - done) * PIECE_SECONDS / max(bar.advance(end - done), 1e-9))
-                done, size = end, max(SHORT_BATCH, min(fitting, 8 * size, 1 << 20))
-                self._piece = max(SHORT_BATCH, min(fitting // 4, MOST_FIRST))  # the next one may ask for more effort
-        return ids, distances
 
     def _filtered(
         self, queries: np.ndarray, single: bool, k: int, effort: float | None, filter: Filter, threads: int
@@ -433,7 +412,7 @@ class Index(ABC):
             known = self._fitted()
             self._abandon()
             meta, arrays = self._state()
-            meta |= {"metric": self.metric, "dim": self._dim, "n": len(known)}
+            meta |= {"metric": self.metric, "dim": self._dim, "n": len(known), "recall": self._recall}
             meta["calibration"] = self.calibration.to_json() if self.calibration is not None else None
             if not vectors:
                 arrays = {name: array for name, array in arrays.items() if not name.startswith("store.")}
@@ -451,6 +430,7 @@ class Index(ABC):
         index._idmap = IdMap(ids, copy=False)
         if meta["calibration"] is not None:
             index.calibration = Calibration.from_json(meta["calibration"])
+        index.recall = meta.get("recall", DEFAULT_RECALL)  # files of before have none
         index._bind()
         return index
 
@@ -543,6 +523,10 @@ class Index(ABC):
     @abstractmethod
     def _nbytes(self) -> int:
         """Bytes without the ids."""
+
+    @abstractmethod
+    def _expected_nbytes(self, n: int, dim: int) -> float:
+        """About what `nbytes` would be of n vectors of `dim` dimensions, without what the quantizer learns."""
 
     @abstractmethod
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

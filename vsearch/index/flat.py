@@ -10,11 +10,13 @@ from vsearch._progress import Progress
 from vsearch._text import counted
 from vsearch._validate import check_choice, check_int
 from vsearch.index.base import Index
+from vsearch.index.idmap import ID_BYTES
 from vsearch.index.ivf import REFINE, check_quantizer
 from vsearch.index.ivf_core import IvfCore
+from vsearch.index.lists import PLACE_BYTES
 from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer
-from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
+from vsearch.storage.stores import DTYPES, VectorStore, encode_rows, row_nbytes
 
 CHUNK_ROWS = 16384
 SURE_EPSILON = 3.5
@@ -184,6 +186,12 @@ class Flat(Index):
     def _nbytes(self) -> int:
         codes = self._core.nbytes if self._core is not None else 0
         return codes + (self._store.nbytes if self._store is not None else 0)
+
+    def _expected_nbytes(self, n: int, dim: int) -> float:
+        row: float = ID_BYTES + row_nbytes(self._row_dtype, dim)
+        if self.quantizer is not None:
+            row += PLACE_BYTES + self.quantizer.bytes_per_vector(dim, self.metric)
+        return n * row
 
     # ------------------------------------------------------------------ files
 

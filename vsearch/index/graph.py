@@ -17,7 +17,7 @@ from vsearch.index.calibrate import calibrate
 from vsearch.index.graph_compact import GraphCompactCore
 from vsearch.index.graph_compact_code import check_levels
 from vsearch.index.graph_core import GraphCore
-from vsearch.index.idmap import IdMap
+from vsearch.index.idmap import ID_BYTES, IdMap
 from vsearch.index.ivf import check_quantizer
 from vsearch.index.pace import pace_of
 from vsearch.index.planned import Planned
@@ -25,7 +25,7 @@ from vsearch.kernels import core
 from vsearch.quantize.base import Quantizer
 from vsearch.quantize.interval import LVQ
 from vsearch.quantize.rabitq import RaBitQ
-from vsearch.storage.stores import DTYPES
+from vsearch.storage.stores import DTYPES, row_nbytes
 
 DEGREES = (32, 64, 96, 128)
 MAX_VISITS = 2**20
@@ -42,6 +42,11 @@ REFINE = ("auto", *DTYPES, None)
 COMPACT_PLAIN, COMPACT_SLACK = 25.0, 0.1
 """The same for the compact layout, whose visits score every neighbour."""
 NO_PACE = (1.0, 0.0)
+WIDER_FACTORS = 6
+"""Bytes that the factors of a vertex's code take beyond those of a Flat index."""
+NUMBER_BYTES = 4
+"""Of a neighbour's number."""
+ALIGNMENT = 64
 WINDOW, PROJECTED_WINDOW = 0.12, 0.35
 """Candidates that the stored vectors of a compact graph decide among, beside k, over the effort; codes of a projection
 leave more to them."""
@@ -257,6 +262,16 @@ class Graph(Planned):
     def _nbytes(self) -> int:
         return self._core.nbytes
 
+    def _expected_nbytes(self, n: int, dim: int) -> float:
+        stored = row_nbytes(self.refine, dim)
+        code = self.quantizer.bytes_per_vector(dim, self.metric)
+        lift, factor = (4, 2) if self.metric == "ip" else (0, 0)
+        if self.layout == "compact":
+            row = stored + _aligned(code + WIDER_FACTORS + NUMBER_BYTES * self.degree)
+        else:
+            row = _aligned(stored) + _aligned(self.degree * (code + factor + NUMBER_BYTES))
+        return n * (ID_BYTES + row + lift)
+
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = {
             "quantizer": self._core.quantizer.state()[0],
@@ -286,3 +301,8 @@ class Graph(Planned):
         if not index._scan.consistent():
             raise ValueError("a neighbour is no vertex of the graph")
         return index
+
+
+def _aligned(size: float) -> int:
+    """The next multiple of a cache line."""
+    return math.ceil(size / ALIGNMENT) * ALIGNMENT

@@ -26,6 +26,7 @@ import numpy as np
 from vsearch._validate import first_repeated
 from vsearch.errors import DuplicateIdError, UnknownIdError
 
+ID_BYTES = 8
 _FREE, _TOMBSTONE = -1, -2
 _KEY = np.uint64(secrets.randbits(64))
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
@@ -79,7 +80,7 @@ class IdMap:
     @property
     def nbytes(self) -> int:
         """Bytes in use for ids and table."""
-        return 8 * self._n + (0 if self._table is None else self._table.nbytes)
+        return ID_BYTES * self._n + (0 if self._table is None else self._table.nbytes)
 
     @property
     def largest(self) -> int:

@@ -13,15 +13,19 @@ from vsearch._typing import Answer
 from vsearch._validate import check_choice, check_int
 from vsearch.errors import DTypeError, ParameterError
 from vsearch.index.base import METRICS, Index
+from vsearch.index.idmap import ID_BYTES
 from vsearch.index.ivf_core import Coded, IvfCore
+from vsearch.index.lists import BLOCK, PLACE_BYTES
 from vsearch.index.planned import Planned
 from vsearch.quantize.base import EPSILON, Quantizer
 from vsearch.quantize.kmeans import ITERATIONS
-from vsearch.storage.stores import DTYPES, VectorStore, encode_rows
+from vsearch.storage.stores import DTYPES, VectorStore, encode_rows, row_nbytes
 
 CHUNK_ROWS = 16384
 MAX_LISTS = 2**20
 REFINE = (*DTYPES, None)
+WIDER_FACTORS = 8
+"""Bytes that the factors of a code take beyond those of a Flat index: three of 32 bits in place of two of 16."""
 
 Encoded: TypeAlias = "tuple[np.ndarray, Coded | None, tuple[np.ndarray, np.ndarray | None] | None]"
 """Lists, codes and stored rows of new vectors."""
@@ -206,6 +210,13 @@ class IVF(Planned):
 
     def _nbytes(self) -> int:
         return self._core.nbytes + (self._store.nbytes if self._store is not None else 0)
+
+    def _expected_nbytes(self, n: int, dim: int) -> float:
+        lists = default_lists(n) if self.lists is None else self.lists
+        code = 0.0 if self.quantizer is None else self.quantizer.bytes_per_vector(dim, self.metric) + WIDER_FACTORS
+        row = ID_BYTES + row_nbytes(self._row_dtype, dim) + PLACE_BYTES + code
+        half_empty = min(BLOCK / 2, n / lists) * code  # the last block of every list
+        return n * row + lists * (half_empty + 4 * dim)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with self._commit():

@@ -22,6 +22,8 @@ from vsearch.kernels import core
 
 BLOCK = 32
 SLOT_BYTES = 4 * BLOCK
+PLACE_BYTES = 8
+"""Of a vector: its slot in the block, and the position that the slot has."""
 COMPACT_AT = 0.5
 """Share of garbage in the arena at which `tidy` compacts it."""
 

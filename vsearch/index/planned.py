@@ -36,7 +36,7 @@ class Planned(Index):
             return None
         if self._plans[0] is not self.calibration:
             self._plans = (self.calibration, {})
-        key = (k, recall, effort, type(recall), type(effort))  # True is not the 1 that it equals
+        key = (k, recall, effort, type(recall), type(effort), self._recall)  # True is not the 1 that it equals
         try:
             plan = self._plans[1].get(key)
         except TypeError:  # an array, say

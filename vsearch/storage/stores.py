@@ -38,6 +38,17 @@ def encode_rows(X: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | Non
     return codes, np.stack([scale, norms.astype(np.float32)], axis=1)
 
 
+def row_nbytes(dtype: str | None, dim: int) -> int:
+    """Bytes of a stored row with its factors; none where nothing is stored.
+
+    >>> row_nbytes("bf16", 100), row_nbytes("int8", 100), row_nbytes(None, 100)
+    (200, 108, 0)
+    """
+    if dtype is None:
+        return 0
+    return np.dtype(_NUMPY[dtype]).itemsize * dim + (8 if dtype == "int8" else 0)
+
+
 def decode_rows(rows: np.ndarray, factors: np.ndarray | None, dtype: str) -> np.ndarray:
     """Stored rows as float32."""
     if dtype == "bf16":
@@ -69,7 +80,7 @@ class VectorStore:
     @property
     def nbytes(self) -> int:
         """Bytes of the rows in use and their factors."""
-        return self.n * (self.rows.itemsize * self.dim + (8 if self.factors is not None else 0))
+        return self.n * row_nbytes(self.dtype, self.dim)
 
     def reserve(self, n: int) -> None:
         """Room for n rows in all; grows by half at least, so that many small adds cost little each."""
