@@ -78,9 +78,7 @@ def test_real_embeddings_in_a_third_of_their_memory() -> None:
 
 
 def test_what_comes_nearest_is_returned_and_told() -> None:
-    with pytest.warns(
-        UserWarning, match=r"^recall 0\.99 was not reached within 210 kB; IVF\(.* has 0\.\d{3}\.$"
-    ) as told:
+    with pytest.warns(UserWarning, match=r"^recall 0\.99 was not reached within 210 kB; IVF\(.* has 0\.\d+\.$") as told:
         index = vs.build(X, recall=0.99, memory="210 kB")
     assert told[0].filename == __file__
     assert index.kind == "ivf" and index.nbytes <= 210_000 and index.recall == 0.99

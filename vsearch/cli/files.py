@@ -54,6 +54,7 @@ def build(
     if spec is None:
         options: dict[str, Any] = {"recall": recall, "memory": memory, "seed": seed, "threads": threads}
         with warnings.catch_warnings(record=True) as doubts:
+            warnings.simplefilter("always")
             built = choose(loaded.train, loaded.metric, **options)
         for doubt in doubts:
             show.problems.print(Text(str(doubt.message), style="yellow"), soft_wrap=True)

@@ -165,7 +165,7 @@ def _first_that_reaches(
         )
     best = max(tried, key=lambda one: one.reached)
     within = "" if room is None else f" within {kilobytes(room)}"
-    warnings.warn(f"recall {recall:g} was not reached{within}; {best.index} has {best.reached:.3f}.", stacklevel=3)
+    warnings.warn(f"recall {recall:g} was not reached{within}; {best.index} has {best.reached:.4g}.", stacklevel=3)
     return best.index
 
 
