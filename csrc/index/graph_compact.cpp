@@ -25,10 +25,20 @@ inline void prefetch(const std::uint8_t* from, std::size_t bytes) {
 #endif
 }
 
+// Of term(j), j < n, in eight sums: each addition to a single one would wait for the one before.
+template <typename Sum, typename Term>
+Sum sum_of(std::size_t n, Term term) {
+    constexpr std::size_t kSums = 8;
+    Sum sums[kSums] = {};
+    std::size_t j = 0;
+    for (; j + kSums <= n; j += kSums)
+        for (std::size_t i = 0; i < kSums; ++i) sums[i] += term(j + i);
+    for (; j < n; ++j) sums[j % kSums] += term(j);
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
 double dot(const float* a, const float* b, std::size_t n) {
-    double sum = 0;
-    for (std::size_t j = 0; j < n; ++j) sum += static_cast<double>(a[j]) * b[j];
-    return sum;
+    return sum_of<double>(n, [&](std::size_t j) { return static_cast<double>(a[j]) * b[j]; });
 }
 
 constexpr std::size_t kUnit = 16;  // of quantize_i16
@@ -62,8 +72,7 @@ void CompactScorer::prepare(const CompactLayout& layout, const CompactCoding& co
     layout_ = layout;
     base_ = base;
     least_ = least;
-    sum_ = 0;
-    for (std::size_t j = 0; j < d; ++j) sum_ += transformed[j];
+    sum_ = sum_of<double>(d, [&](std::size_t j) { return static_cast<double>(transformed[j]); });
     const std::size_t positions = layout.wide + layout.narrow;
     values_.resize(round_up(layout.wide, kUnit) + layout.narrow);
     float* narrow = values_.data() + round_up(layout.wide, kUnit);
@@ -82,12 +91,9 @@ void CompactScorer::prepare_code(const CompactLayout& layout, const CompactCodin
     if (layout.wide > 0) kernels().widen_i8(row, layout.wide, 1.0f, values_.data());
     for (std::size_t j = 0; j < layout.narrow; ++j) narrow[j] = static_cast<float>(row[layout.wide + j / 64 * 32 + j % 32] >> (j % 64 < 32 ? 0 : 4) & 15);
     const auto stands_for = [&](float* codes, std::size_t first, std::size_t n) {
-        float total = 0;
-        for (std::size_t j = 0; j < n; ++j) {
-            const float x = scale * (offset[first + j] + step[first + j] * codes[j]);
-            total += x;
-            codes[j] = step[first + j] != 0.0f ? x + shift : 0.0f;  // padding is no coordinate
-        }
+        for (std::size_t j = 0; j < n; ++j) codes[j] = scale * (offset[first + j] + step[first + j] * codes[j]);
+        const float total = sum_of<float>(n, [&](std::size_t j) { return codes[j]; });
+        for (std::size_t j = 0; j < n; ++j) codes[j] += shift;  // of padding too, which counts for nothing: fold() multiplies it by 0
         return total;
     };
     sum_ = static_cast<double>(shift) * static_cast<double>(d);
@@ -102,17 +108,13 @@ void CompactScorer::fold(const CompactCoding& coding) {
     wide_.resize(padded);
     halves_.resize(narrow);
     narrow_.resize(narrow);
-    double constant[2] = {};
     const auto multiply = [&](float* values, std::size_t first, std::size_t n) {
-        const float *step = coding.step.data() + first, *offset = coding.offset.data() + first;
-        for (std::size_t j = 0; j < n; ++j) {
-            constant[j % 2] += static_cast<double>(values[j]) * offset[j];
-            values[j] *= step[j];
-        }
+        const double constant = dot(values, coding.offset.data() + first, n);
+        for (std::size_t j = 0; j < n; ++j) values[j] *= coding.step[first + j];
+        return constant;
     };
-    multiply(values_.data(), 0, wide);
-    multiply(values_.data() + padded, wide, narrow);
-    constant_ = constant[0] + constant[1];
+    constant_ = multiply(values_.data(), 0, wide);
+    constant_ += multiply(values_.data() + padded, wide, narrow);
     if (wide > 0) {  // the largest at which a dot product stays exact in int32
         std::fill(values_.data() + wide, values_.data() + padded, 0.0f);
         const float top = std::min(32767.0f, std::floor(2147483647.0f / (128.0f * static_cast<float>(wide))) - 1);

@@ -120,8 +120,15 @@ def test_a_memory_for_nothing_is_refused_before_anything_is_built(monkeypatch: p
 
 @pytest.mark.parametrize(
     ("words", "size"),
-    [("512MB", 512_000_000), ("1.5 GiB", 3 << 29), ("100 kb", 100_000), (".5Ki B", 512), ("2 tb", 2 * 10**12)]
-)  # fmt: skip
+    [
+        ("512MB", 512_000_000),
+        ("1.5 GiB", 3 << 29),
+        ("9 kb", 9_000),
+        (".5Ki B", 512),
+        ("2 t", 2 * 10**12),
+        ("1mi", 2**20),
+    ],
+)
 def test_sizes_in_words(words: str, size: int) -> None:
     assert _bytes(words) == size
     assert _bytes(np.int64(size)) == size

@@ -324,7 +324,7 @@ def test_forged_headers(victim: Victim) -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_many_forged_headers(victim: Victim) -> None:
     refused, read_ = forge(victim, 80_000, 1)
     assert refused > 10 * read_ > 0

@@ -28,7 +28,9 @@ SAQ_BITS = (8, 6, 5, 4, 3, 2, 1, 0.5)
 DEPTH = 10
 """k at which a recall counts as reached."""
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *([kmgt]i?|) *b", re.IGNORECASE)
+SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(?:([kmgt]i?) ?b?|b)", re.IGNORECASE)
+SCANNED = {"f32": 1.0, "f16": ENOUGH, "bf16": 0.995}
+"""Recall of a scan, by what vectors are kept in."""
 
 
 def build(
@@ -111,15 +113,12 @@ class _Candidate:
 
     @property
     def reached(self) -> float:
-        """The most recall that it was measured to have at k = 10; the numbers of a scan are as good as its vectors."""
-        calibration = self.index.calibration
-        if calibration is None:
-            return 1.0 if getattr(self.index, "dtype", None) == "f32" else ENOUGH
-        return calibration.recalls[min(calibration.recalls, key=lambda k: abs(k - DEPTH))][-1]
-
-    def keeps_less_than(self, other: _Candidate) -> bool:
-        """Whether it cannot reach what `other` did not: of the same kind, or a scan of the same vectors."""
-        return other.index.kind in (self.index.kind, "flat") and self.keeps <= other.keeps
+        """The most recall that it was measured to have at k = 10."""
+        if isinstance(self.index, Flat):
+            return SCANNED[self.index.dtype]
+        assert self.index.calibration is not None  # it was fitted
+        recalls = self.index.calibration.recalls
+        return recalls[min(recalls, key=lambda k: abs(k - DEPTH))][-1]
 
 
 def _candidates(n: int, plain: dict[str, Any], half: str, is_exact: bool) -> Iterator[_Candidate]:
@@ -143,27 +142,29 @@ def _first_that_reaches(
     recall: float, room: int | None, candidates: Iterator[_Candidate], fit: Callable[[Index], None], n: int, dim: int
 ) -> Index:
     """The first candidate within the room that reaches the recall, else the one that comes nearest."""
-    tried: list[_Candidate] = []
+    best: _Candidate | None = None
+    short: dict[str, float] = {}  # by kind, the most that one kept which did not reach it
     least = math.inf
     for one in candidates:
-        if any(one.keeps_less_than(other) for other in tried):
-            continue
+        if one.keeps <= max(short.get(one.index.kind, 0), short.get(Flat.kind, 0)):
+            continue  # it would fall short too
         size = one.index._expected_nbytes(n, dim)
         if room is None or size <= room:
             fit(one.index)
             size = one.index.nbytes
         if room is not None and size > room:
             least = min(least, size)
-        elif one.reached >= recall:
+            continue
+        if one.reached >= recall:
             return one.index
-        else:
-            tried.append(one)
-    if not tried:
+        short[one.index.kind] = one.keeps
+        if best is None or one.reached > best.reached:
+            best = one
+    if best is None:
         raise ParameterError(
             f"`memory` must be at least {kilobytes(least)} or so for {n:,} vectors of {dim} dimensions; got"
             f" {kilobytes(room or 0)}."
         )
-    best = max(tried, key=lambda one: one.reached)
     within = "" if room is None else f" within {kilobytes(room)}"
     warnings.warn(f"recall {recall:g} was not reached{within}; {best.index} has {best.reached:.4g}.", stacklevel=3)
     return best.index
@@ -174,7 +175,7 @@ def _bytes(memory: Any) -> int:
     if not isinstance(memory, str):
         return check_int("memory", memory, 1)
     found = SIZE.fullmatch(memory.strip())
-    size = float(found[1]) * UNITS[found[2].lower()] if found else 0
+    size = float(found[1]) * UNITS[(found[2] or "").lower()] if found else 0
     if size < 1:
         raise ParameterError(f"`memory` must be a number of bytes, or in words such as '512MB'; got {memory!r}.")
     return int(size)
