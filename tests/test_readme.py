@@ -37,7 +37,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "IVF" in done.stdout and (tmp_path / "vectors.vsx").stat().st_size > 100_000
+    assert "Graph(metric='cosine'" in done.stdout and (tmp_path / "vectors.vsx").stat().st_size > 100_000
 
 
 @pytest.mark.parametrize(("marker", "ends"), [("demo-command", "vsearch demo"), ("test-command", "pytest -n auto")])

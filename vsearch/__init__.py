@@ -1,9 +1,9 @@
 """vsearch: approximate nearest-neighbour search where you name the recall and the engine finds the speed.
 
 >>> import numpy as np, vsearch as vs
->>> X = np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32)
->>> index = vs.IVF(metric="cosine", quantizer=vs.RaBitQ(bits=1), refine="bf16").fit(X)
->>> ids, distances = index.search(X[7], k=3, recall=0.95)
+>>> X = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
+>>> index = vs.build(X, metric="cosine", recall=0.95)
+>>> ids, distances = index.search(X[7], k=3)
 >>> int(ids[0])
 7
 """
