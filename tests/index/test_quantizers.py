@@ -177,6 +177,20 @@ def test_unequal_variances_cost_the_scan_no_neighbour(make: Make) -> None:
         assert wordnet.recall(ids, nearest) > 0.98
 
 
+@pytest.mark.parametrize("metric", oracle.METRICS)
+@pytest.mark.parametrize(
+    "make", [lambda: vs.PQ(96, 8), lambda: vs.PQ(48, 8), lambda: vs.OPQ(48, 8), lambda: vs.OPQ(12, 8)]
+)
+def test_groups_of_centroids_exclude_no_neighbour(make: Make, metric: str) -> None:
+    """Where the outer groups of a codebook are wide their means say little, of products and of lengths."""
+    rng = np.random.default_rng(10)
+    basis = np.linalg.qr(rng.standard_normal((96, 96)))[0]
+    X = ((rng.standard_normal((2600, 96)) / np.sqrt(np.arange(1, 97))) @ basis.T).astype(np.float32)
+    index = vs.Flat(metric, quantizer=make(), refine=None).fit(X[:2500], threads=1)
+    nearest = index.search(X[2500:], 2500, threads=1)[0][:, :10]  # by whole codes: nothing is excluded
+    assert wordnet.recall(index.search(X[2500:], 10, threads=1)[0], nearest) > 0.99
+
+
 @settings(max_examples=45, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(SMALL),

@@ -23,6 +23,8 @@ from vsearch.quantize.subspaces import Layout, layout_of
 
 MODEL_ROWS = 16384
 NEAR_QUERIES, NEAR = 256, 10
+SURE = 3.5
+"""z-score of the bounds of a Flat index (vsearch/index/flat.py)."""
 SHORTFALL = 0.35
 """How much of 1/2 (|o|^2 - |y|^2) an inner product with a neighbour gets back. 0 is the plain estimate, 1 what a query
 that is the vector itself would need; of wordnet-minilm and sift 0.3 to 0.4 rank best, at every rate."""
@@ -132,6 +134,14 @@ class TableQuantizer(Quantizer):
         self.transform = frame_of(dim, arrays)
         self.codec = self._codec(self.transform.padded, metric, arrays)
 
+    @staticmethod
+    def _half_norms(levels: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+        """The sum of what groups have for the half squared lengths of their centroids, (n,)."""
+        halves = np.einsum("bkj,bkj->bk", centroids, centroids, dtype=np.float64) / 2
+        groups = halves.reshape(len(centroids), 16, -1).mean(axis=2)
+        sums: np.ndarray = groups[np.arange(len(centroids)), levels[:, : len(centroids)] >> 4].sum(axis=1)
+        return sums
+
     def _model(
         self, residuals: np.ndarray, metric: str, arrays: Mapping[str, np.ndarray], codec: Any, threads: int
     ) -> np.ndarray:
@@ -157,9 +167,14 @@ class TableQuantizer(Quantizer):
             own = -(o @ mapped(arrays, mean[None])[0]) - missing
         at, near = _neighbours(o, asked, oo if metric == "l2" else np.zeros(len(o)))
         truth = (np.einsum("ij,ij->i", o[near], asked[at], dtype=np.float64) - missing[near]) / scale
+        products, products_of_symbols = (np.einsum("ij,ij->i", part[near], asked[at]) for part in (y, first))
+        short_of_symbols = truth - by_symbols * products_of_symbols
+        if self._has_norms(metric) and self.bits == 8:  # groups say something else of |y|^2 / 2 too
+            halves = self._half_norms(codec.unpack(coded["symbols"], coded["extra"]), arrays["centroids"])
+            short_of_symbols += (halves - yy / 2)[near]
         noises = [
-            _noise(truth - factor * np.einsum("ij,ij->i", part[near], asked[at]), spread, asked)
-            for factor, part, spread in zip((by_symbols, 1.0), (first, y), coded["spreads"].mean(axis=0), strict=True)
+            _noise(short, spread, asked[at])
+            for short, spread in zip((short_of_symbols, truth - products), coded["spreads"].mean(axis=0), strict=True)
         ]
         low, step = 0.0, 0.0
         if not self._has_norms(metric):
@@ -179,6 +194,9 @@ def _neighbours(o: np.ndarray, asked: np.ndarray, norms: np.ndarray) -> tuple[np
 
 
 def _noise(short: np.ndarray, spread: float, asked: np.ndarray) -> float:
-    """What the spread of codes does not explain of how far inner products with neighbours fall short."""
-    explained = float(spread) ** 2 * float(np.einsum("ij,ij->", asked, asked, dtype=np.float64)) / len(asked)
-    return float(np.sqrt(max(float((short**2).mean()) - explained, 0.0)))
+    """What the spread of codes does not explain of how far inner products with neighbours fall short: neither on
+    average nor of the one that does so most, which should be within the bounds of a scan that is to miss nothing.
+    """
+    explained = float(spread) ** 2 * np.einsum("ij,ij->i", asked, asked, dtype=np.float64)
+    most = np.maximum(short, 0) ** 2 / SURE**2
+    return float(np.sqrt(max(float((short**2 - explained).mean()), float((most - explained).max()), 0.0)))
