@@ -40,7 +40,7 @@ class Scann(Library):
         self.index = builder.reorder(CANDIDATES[0]).build()
 
     def save(self, folder: Path) -> None:
-        self.index.serialize(str(folder))
+        self.index.serialize(str(folder), relative_path=True)  # the folder is renamed once it is whole
 
     def load(self, folder: Path, n: int, dim: int, metric: str) -> None:
         import scann
