@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
@@ -33,6 +34,9 @@ MAX_LENGTH = 1e18
 
 #: What `check_vectors` takes as vectors; all of these are exact in float32 but float64, which is rounded.
 FLOATS = ("float16", "float32", "float64", "int8", "uint8")
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(?:([kmgt]i?) ?b?|b)", re.IGNORECASE)
 
 # Names bound once: attribute look-ups are a tenth of the cost of checking one query.
 _F32, _Array, _isfinite = np.dtype(np.float32), np.ndarray, math.isfinite
@@ -85,6 +89,21 @@ def check_float(name: str, value: Any, low: float, high: float = math.inf, *, op
     if not math.isfinite(number) or number < low or number > high or (open_low and number == low):
         raise ParameterError(f"`{name}` must be a number in {interval}; got {_show(value)}.")
     return number
+
+
+def check_size(name: str, value: Any) -> int:
+    """Return ``value`` as a number of bytes >= 1: an int, or words with a unit of bytes.
+
+    >>> check_size("memory", "1.5 kB"), check_size("memory", "2GiB")
+    (1500, 2147483648)
+    """
+    if not isinstance(value, str):
+        return check_int(name, value, 1)
+    found = _SIZE.fullmatch(value.strip())
+    size = float(found[1]) * _UNITS[(found[2] or "").lower()] if found else 0
+    if size < 1:
+        raise ParameterError(f"`{name}` must be a number of bytes, or in words such as '512MB'; got {_show(value)}.")
+    return int(size)
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:

@@ -12,7 +12,8 @@ import pytest
 import wordnet
 
 import vsearch as vs
-from vsearch.index.auto import SOON_SCANNED, _bytes
+from vsearch._validate import check_size
+from vsearch.index.auto import SOON_SCANNED
 from vsearch.storage import container
 
 RNG = np.random.default_rng(0)
@@ -64,7 +65,7 @@ def test_the_less_memory_the_less_is_kept(memory: str, kept: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         index = vs.build(X, recall=0.95, memory=memory, ids=IDS)
-    assert held(index) == kept and index.nbytes <= _bytes(memory)
+    assert held(index) == kept and index.nbytes <= check_size("memory", memory)
     assert wordnet.recall(index.search(Q, 10)[0], truth("l2")) > 0.93
 
 
@@ -130,8 +131,8 @@ def test_a_memory_for_nothing_is_refused_before_anything_is_built(monkeypatch: p
     ],
 )
 def test_sizes_in_words(words: str, size: int) -> None:
-    assert _bytes(words) == size
-    assert _bytes(np.int64(size)) == size
+    assert check_size("memory", words) == size
+    assert check_size("memory", np.int64(size)) == size
 
 
 EXPECTED: list[Any] = [

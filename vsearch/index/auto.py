@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from vsearch._text import kilobytes
 from vsearch._typing import Vectors
-from vsearch._validate import check_choice, check_float, check_int, check_vectors
+from vsearch._validate import check_choice, check_float, check_int, check_size, check_vectors
 from vsearch.errors import ParameterError
 from vsearch.index.base import DEFAULT_RECALL, METRICS, Index
 from vsearch.index.calibrate import ENOUGH
@@ -27,8 +26,6 @@ SOON_SCANNED = 1000
 SAQ_BITS = (8, 6, 5, 4, 3, 2, 1, 0.5)
 DEPTH = 10
 """k at which a recall counts as reached."""
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(?:([kmgt]i?) ?b?|b)", re.IGNORECASE)
 SCANNED = {"f32": 1.0, "f16": ENOUGH, "bf16": 0.995}
 """Recall of a scan, by what vectors are kept in."""
 
@@ -93,7 +90,7 @@ def build(
     X = check_vectors("X", X)
     metric, seed = check_choice("metric", metric, METRICS), check_int("seed", seed, 0, 2**63 - 1)
     recall = check_float("recall", recall, 0, 1, open_low=True)
-    room = None if memory is None else _bytes(memory)
+    room = None if memory is None else check_size("memory", memory)
     half = "f16" if metric == "cosine" or max(X.max(), -X.min()) <= LARGEST_HALF else "bf16"
     candidates = _candidates(len(X), {"metric": metric, "seed": seed}, half, recall > ENOUGH)
 
@@ -168,14 +165,3 @@ def _first_that_reaches(
     within = "" if room is None else f" within {kilobytes(room)}"
     warnings.warn(f"recall {recall:g} was not reached{within}; {best.index} has {best.reached:.4g}.", stacklevel=3)
     return best.index
-
-
-def _bytes(memory: Any) -> int:
-    """Bytes, as a number or in words."""
-    if not isinstance(memory, str):
-        return check_int("memory", memory, 1)
-    found = SIZE.fullmatch(memory.strip())
-    size = float(found[1]) * UNITS[(found[2] or "").lower()] if found else 0
-    if size < 1:
-        raise ParameterError(f"`memory` must be a number of bytes, or in words such as '512MB'; got {memory!r}.")
-    return int(size)

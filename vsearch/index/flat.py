@@ -15,12 +15,10 @@ from vsearch.index.ivf import REFINE, check_quantizer
 from vsearch.index.ivf_core import IvfCore
 from vsearch.index.lists import PLACE_BYTES
 from vsearch.kernels import core
-from vsearch.quantize.base import Quantizer
+from vsearch.quantize.base import SURE_EPSILON, Quantizer
 from vsearch.storage.stores import DTYPES, VectorStore, encode_rows, row_nbytes
 
 CHUNK_ROWS = 16384
-SURE_EPSILON = 3.5
-"""z-score of the bounds: a Flat index has no effort to trade; a true neighbour is excluded once in some 4,000 times."""
 UNSIGNED_OFFSET = 128.0
 
 

@@ -17,14 +17,12 @@ import numpy as np
 from vsearch._validate import MAX_DIM, check_choice, check_int
 from vsearch.errors import ParameterError
 from vsearch.kernels import core
-from vsearch.quantize.base import Quantizer, padded, sample_of, take
+from vsearch.quantize.base import SURE_EPSILON, Quantizer, padded, sample_of, take
 from vsearch.quantize.frames import frame_of, mapped, matrices, no_frame
 from vsearch.quantize.subspaces import Layout, layout_of
 
 MODEL_ROWS = 16384
 NEAR_QUERIES, NEAR = 256, 10
-SURE = 3.5
-"""z-score of the bounds of a Flat index (vsearch/index/flat.py)."""
 SHORTFALL = 0.35
 """How much of 1/2 (|o|^2 - |y|^2) an inner product with a neighbour gets back. 0 is the plain estimate, 1 what a query
 that is the vector itself would need; of wordnet-minilm and sift 0.3 to 0.4 rank best, at every rate."""
@@ -198,5 +196,5 @@ def _noise(short: np.ndarray, spread: float, asked: np.ndarray) -> float:
     average nor of the one that does so most, which should be within the bounds of a scan that is to miss nothing.
     """
     explained = float(spread) ** 2 * np.einsum("ij,ij->i", asked, asked, dtype=np.float64)
-    most = np.maximum(short, 0) ** 2 / SURE**2
+    most = np.maximum(short, 0) ** 2 / SURE_EPSILON**2
     return float(np.sqrt(max(float((short**2 - explained).mean()), float((most - explained).max()), 0.0)))
